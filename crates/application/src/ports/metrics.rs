@@ -1,0 +1,31 @@
+//! What operators count. Labels carry names and closed sets of words, never secrets.
+
+use std::time::Duration;
+
+use everfresh_domain::{GrantId, GrantStatus, Level};
+
+/// Receives what the refresh engine did. The data plane counts its requests by itself.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+pub trait Metrics: Send + Sync {
+    /// One attempt ended after a real request of `duration`: `result` as in `INTERFACES.md`,
+    /// `reason` a failure class or empty.
+    fn attempt_ended(&self, grant: &GrantId, result: &'static str, reason: &'static str, duration: Duration);
+
+    /// The published state of a grant.
+    fn published(&self, status: &GrantStatus, level: Level);
+
+    /// A grant is no more; its series end.
+    fn removed(&self, grant: &GrantId);
+
+    /// Attempts under way.
+    fn in_flight(&self, attempts: usize);
+
+    /// How many grants are in each refresh state, by the state's name.
+    fn grants(&self, state: &'static str, count: usize);
+
+    /// A store operation failed.
+    fn store_failed(&self, operation: &'static str);
+
+    /// A durable write took `duration`.
+    fn store_written(&self, duration: Duration);
+}

@@ -1,0 +1,29 @@
+//! The boundaries: what the application asks of the world, each with what is true once it returns.
+//!
+//! Ports are used as `dyn`. With the feature `mocks`, each has a mockall mock for tests of order
+//! and count; whole worlds are fakes from the testkit.
+
+mod clock;
+mod dialer;
+mod entropy;
+mod metrics;
+mod oauth;
+mod secrets;
+mod store;
+
+pub use clock::Clock;
+pub use dialer::{Dialed, Dialer, UpstreamIo};
+pub use entropy::Entropy;
+pub use metrics::Metrics;
+pub use oauth::{
+    AuthorizationRequest, Challenge, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery, RegistrationError,
+    TokenKind,
+};
+pub use secrets::Secrets;
+pub use store::{JournalEntry, JournalOutcome, LoadedGrant, RegistrationKey, StoreError, TokenStore};
+
+#[cfg(feature = "mocks")]
+pub use self::{
+    clock::MockClock, dialer::MockDialer, entropy::MockEntropy, metrics::MockMetrics, oauth::MockOAuthClient,
+    oauth::MockOAuthDiscovery, secrets::MockSecrets, store::MockTokenStore,
+};

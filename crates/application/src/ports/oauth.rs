@@ -1,0 +1,202 @@
+//! OAuth on the wire: token endpoint, metadata and registration.
+
+use async_trait::async_trait;
+use everfresh_domain::grant::{Binding, ClientRegistration};
+use everfresh_domain::{Failure, Secret, TokenResponse};
+
+use crate::settings::ServerSettings;
+
+/// What kind of token is revoked (RFC 7009 section 2.1, `token_type_hint`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// An access token.
+    AccessToken,
+    /// A refresh token.
+    RefreshToken,
+}
+
+/// Talks to token and revocation endpoints. Every call is exactly one HTTP request: no retries, no
+/// redirects, a bounded answer. `server` says how to connect (authorities, proxies).
+#[cfg_attr(feature = "mocks", mockall::automock)]
+#[async_trait]
+pub trait OAuthClient: Send + Sync {
+    /// Refreshes (RFC 6749 section 6) in the shape that `binding` prescribes; `scopes` are sent
+    /// where that shape has them.
+    ///
+    /// `Ok` means a 2xx answer with an access token. A failure's class says whether the refresh
+    /// token may be spent ([`everfresh_domain::FailureClass::AnswerLost`]).
+    async fn refresh(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        refresh_token: &Secret,
+        scopes: &[String],
+    ) -> Result<TokenResponse, Failure>;
+
+    /// Exchanges an authorization code (RFC 6749 section 4.1.3) with its PKCE verifier (RFC 7636).
+    async fn exchange_code(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        code: &Secret,
+        verifier: &Secret,
+        redirect_uri: &str,
+    ) -> Result<TokenResponse, Failure>;
+
+    /// Revokes a token (RFC 7009). `Ok` also where the provider did not know it.
+    async fn revoke(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        token: &Secret,
+        kind: TokenKind,
+    ) -> Result<(), Failure>;
+}
+
+/// What an upstream said in `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// Where the protected resource metadata is.
+    pub resource_metadata: Option<String>,
+    /// The scopes that are needed.
+    pub scopes: Vec<String>,
+    /// The `error` code.
+    pub error: Option<String>,
+}
+
+/// What discovery found: where to log in and for what. URLs and the issuer are raw strings,
+/// compared and sent byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// The authorization server (RFC 8414 `issuer`).
+    pub issuer: String,
+    /// Where people log in.
+    pub authorization_endpoint: String,
+    /// Where tokens are issued.
+    pub token_endpoint: String,
+    /// Where clients register (RFC 7591).
+    pub registration_endpoint: Option<String>,
+    /// Where tokens are revoked (RFC 7009).
+    pub revocation_endpoint: Option<String>,
+    /// How clients may authenticate; empty where not told.
+    pub token_endpoint_auth_methods: Vec<String>,
+    /// The scopes that the authorization server knows.
+    pub scopes_supported: Vec<String>,
+    /// Whether a client may be named by a metadata document's URL.
+    pub client_id_metadata_documents: bool,
+    /// Whether answers carry `iss` (RFC 9207).
+    pub iss_in_responses: bool,
+    /// The protected resource's identifier as published (RFC 9728), where it was.
+    pub resource: Option<String>,
+    /// The scopes that the protected resource lists.
+    pub resource_scopes: Vec<String>,
+    /// What the upstream's own challenge said.
+    pub challenge: Challenge,
+}
+
+/// Why an upstream's authorization server could not be found or used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// A document or the upstream could not be reached.
+    #[error("{url} cannot be reached: {cause}")]
+    Unreachable {
+        /// Which URL.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// What was found breaks a rule that protects the user.
+    #[error("{url} is refused: {cause}")]
+    Refused {
+        /// Which document or URL.
+        url: String,
+        /// Which rule.
+        cause: String,
+    },
+    /// There is no authorization server to be found.
+    #[error("{url} names no authorization server; set oauth.issuer in its configuration")]
+    NotFound {
+        /// The upstream.
+        url: String,
+    },
+    /// The upstream answers without a token: no login is needed.
+    #[error("{url} asks for no login")]
+    NotProtected {
+        /// The upstream.
+        url: String,
+    },
+}
+
+/// Why a client could not be registered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RegistrationError {
+    /// The issuer offers no registration: a client id must be configured.
+    #[error("{issuer} does not register clients by itself; set oauth.client_id")]
+    Unsupported {
+        /// The issuer.
+        issuer: String,
+    },
+    /// It could not be reached.
+    #[error("the registration endpoint of {issuer} cannot be reached: {cause}")]
+    Unreachable {
+        /// The issuer.
+        issuer: String,
+        /// Why.
+        cause: String,
+    },
+    /// It said no.
+    #[error("{issuer} refused to register this client: {cause}")]
+    Refused {
+        /// The issuer.
+        issuer: String,
+        /// Its words, cut to a sane length.
+        cause: String,
+    },
+}
+
+/// The parts of an authorization request (RFC 6749 section 4.1.1).
+#[derive(Clone, Debug)]
+pub struct AuthorizationRequest {
+    /// Where people log in.
+    pub authorization_endpoint: String,
+    /// The client.
+    pub client_id: String,
+    /// Where the answer goes.
+    pub redirect_uri: String,
+    /// The scopes asked for; empty sends none.
+    pub scopes: Vec<String>,
+    /// The resource indicator (RFC 8707), byte for byte.
+    pub resource: Option<String>,
+    /// Binds the answer to this request.
+    pub state: Secret,
+    /// The PKCE verifier, of which the S256 challenge is sent.
+    pub verifier: Secret,
+    /// Further parameters from the configuration.
+    pub extra_params: std::collections::BTreeMap<String, String>,
+}
+
+/// Finds authorization servers and registers clients.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+#[async_trait]
+pub trait OAuthDiscovery: Send + Sync {
+    /// Finds where to log in for `server`: protected resource metadata (RFC 9728), then
+    /// authorization server metadata (RFC 8414, OpenID Connect discovery).
+    ///
+    /// `challenge` is the one the upstream gave last; without it the upstream is asked.
+    async fn discover(
+        &self,
+        server: &ServerSettings,
+        challenge: Option<Challenge>,
+    ) -> Result<Discovered, DiscoveryError>;
+
+    /// Registers a client dynamically (RFC 7591). Nothing is stored here.
+    async fn register(
+        &self,
+        server: &ServerSettings,
+        discovered: &Discovered,
+        redirect_uris: &[String],
+    ) -> Result<ClientRegistration, RegistrationError>;
+
+    /// The URL that a person opens.
+    fn authorization_url(&self, request: &AuthorizationRequest) -> Result<String, DiscoveryError>;
+}

@@ -1,0 +1,337 @@
+//! The record of one login: all that is needed to refresh it, and each step of an attempt on it.
+//!
+//! Every step is a pure function from record to record. Who stores the result, and when, is the
+//! application's business; that nothing is ever dropped but by the rules is decided here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, FailureClass};
+use crate::ids::{AttemptId, Generation, GrantId};
+use crate::secret::{Fingerprint, Secret, danger_plaintext};
+use crate::time::Timestamp;
+use crate::token::{TokenFacts, TokenResponse, TokenSet};
+
+/// Refused refresh tokens that are remembered; a login rarely sees more than two.
+pub const REFUSED_KEPT: usize = 16;
+
+/// How a client authenticates at the token endpoint (RFC 7591 section 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMethod {
+    /// A public client: `client_id` in the body and never a secret.
+    #[default]
+    None,
+    /// HTTP Basic (RFC 6749 section 2.3.1).
+    ClientSecretBasic,
+    /// `client_id` and `client_secret` in the body.
+    ClientSecretPost,
+}
+
+/// A client as one issuer knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRegistration {
+    /// The issuer that knows this client; it is used nowhere else.
+    pub issuer: String,
+    /// The client identifier.
+    pub client_id: String,
+    /// The client secret of a confidential client.
+    #[serde(with = "danger_plaintext::option")]
+    pub client_secret: Option<Secret>,
+    /// How the client authenticates; chosen once and never probed.
+    pub auth_method: ClientAuthMethod,
+    /// When the secret ends (RFC 7591 section 3.2.1), if ever.
+    pub secret_expires_at: Option<Timestamp>,
+    /// The redirect URIs it was registered with.
+    pub redirect_uris: Vec<String>,
+}
+
+/// Where and how a grant's tokens are refreshed: the exact shape that worked at login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The token endpoint that issued the tokens; the refresh token goes nowhere else.
+    pub token_endpoint: String,
+    /// The revocation endpoint (RFC 7009), where there is one.
+    pub revocation_endpoint: Option<String>,
+    /// The client that the tokens were issued to.
+    pub client: ClientRegistration,
+    /// The resource indicator (RFC 8707), byte for byte; `None` sends none.
+    pub resource: Option<String>,
+    /// The scopes that were asked for at login.
+    pub requested_scopes: Vec<String>,
+    /// Further parameters from the configuration.
+    pub extra_params: BTreeMap<String, String>,
+    /// What of the above a refresh request carries.
+    pub shape: RequestShape,
+}
+
+/// The optional parts of a refresh request. Providers disagree on them, so what worked is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestShape {
+    /// Whether `resource` is sent.
+    pub resource: bool,
+    /// Whether `scope` is sent.
+    pub scope: bool,
+}
+
+impl Default for RequestShape {
+    fn default() -> Self {
+        Self { resource: true, scope: false }
+    }
+}
+
+impl Binding {
+    /// The host and port that requests to the token endpoint go to: what limits are shared by.
+    pub fn endpoint(&self) -> &str {
+        let rest = self.token_endpoint.split_once("://").map_or(self.token_endpoint.as_str(), |(_, rest)| rest);
+        rest.split(['/', '?', '#']).next().unwrap_or(rest)
+    }
+
+    /// Takes one step down the ladder of request shapes after the provider objected to `code`.
+    ///
+    /// Returns whether there was a step left: first `resource` is dropped, then `scope` is turned.
+    fn adapt(&mut self, code: Option<&str>) -> bool {
+        let about_scope = code.is_some_and(|code| code == "invalid_scope");
+        let turned_scope = self.shape.scope != RequestShape::default().scope;
+        if self.shape.resource && self.resource.is_some() && !about_scope {
+            self.shape.resource = false;
+            true
+        } else if !turned_scope {
+            self.shape.scope = !self.shape.scope;
+            true
+        } else {
+            false
+        }
+    }
+}
+
+/// Written durably before a refresh token is sent: found at start, it means that the answer to
+/// that request is unknown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptMark {
+    /// The attempt that was being made.
+    pub attempt: AttemptId,
+    /// The refresh token that it sends.
+    pub refresh_token: Fingerprint,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// Why a login is over. Only these end it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum LoginEnd {
+    /// The provider refused the refresh token.
+    Refused {
+        /// The provider's word for it.
+        code: String,
+    },
+    /// The provider refused it after the answer to an earlier attempt was lost.
+    RotationLost {
+        /// The provider's word for it.
+        code: String,
+    },
+    /// The provider does not know the client any more.
+    ClientRejected {
+        /// The provider's word for it.
+        code: String,
+    },
+    /// The issuer or its endpoints are not those the login was made with.
+    IssuerChanged {
+        /// What differs.
+        detail: String,
+    },
+    /// The user logged out.
+    LoggedOut,
+}
+
+/// One login, self-sufficient: with nothing else at hand it can be refreshed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRecord {
+    /// Which login this is.
+    pub id: GrantId,
+    /// Grows with every token set, login and logout; the store compares and swaps on it.
+    pub generation: Generation,
+    /// Where and how it is refreshed.
+    pub binding: Binding,
+    /// The tokens; `None` after logout.
+    pub tokens: Option<TokenSet>,
+    /// The refresh token before the current one, until the current one was accepted once.
+    #[serde(with = "danger_plaintext::option")]
+    pub previous_refresh_token: Option<Secret>,
+    /// The attempt under way.
+    pub attempt: Option<AttemptMark>,
+    /// The refresh token that was sent without an answer coming back.
+    pub answer_lost: Option<Fingerprint>,
+    /// When the last attempt began: spacing holds over restarts.
+    pub last_attempt_at: Option<Timestamp>,
+    /// When tokens were last stored.
+    pub last_success_at: Option<Timestamp>,
+    /// Refresh tokens that were refused and are never sent again.
+    pub refused: Vec<Fingerprint>,
+    /// Why the login is over, if it is.
+    pub ended: Option<LoginEnd>,
+}
+
+impl GrantRecord {
+    /// The record of a login that just succeeded. `generation` must follow any earlier record's.
+    pub fn logged_in(id: GrantId, generation: Generation, binding: Binding, tokens: TokenSet) -> Self {
+        Self {
+            id,
+            generation,
+            last_success_at: Some(tokens.issued_at),
+            binding,
+            tokens: Some(tokens),
+            previous_refresh_token: None,
+            attempt: None,
+            answer_lost: None,
+            last_attempt_at: None,
+            refused: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// The refresh token whose fingerprint is `wanted`: the current one or the one before.
+    pub fn refresh_token(&self, wanted: Fingerprint) -> Option<&Secret> {
+        let current = self.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
+        current.into_iter().chain(&self.previous_refresh_token).find(|secret| secret.fingerprint() == wanted)
+    }
+
+    /// With a mark that the attempt is under way. Not a new generation: no token changed.
+    #[must_use]
+    pub fn attempting(&self, mark: AttemptMark) -> Self {
+        let in_doubt = self.attempt.as_ref().map(|earlier| earlier.refresh_token);
+        Self {
+            last_attempt_at: Some(mark.started_at),
+            answer_lost: self.answer_lost.or(in_doubt),
+            attempt: Some(mark),
+            ..self.clone()
+        }
+    }
+
+    /// With the tokens of `response`, as the next generation.
+    #[must_use]
+    pub fn renewed(&self, response: TokenResponse, sent_at: Timestamp) -> Self {
+        let Some(tokens) = &self.tokens else { return self.clone() };
+        let sent = self.attempt.as_ref().map(|mark| mark.refresh_token);
+        let renewed = tokens.renewed(response, sent_at);
+        let rotated = renewed.refresh_token != tokens.refresh_token;
+        let used = sent.and_then(|fingerprint| self.refresh_token(fingerprint)).or(tokens.refresh_token.as_ref());
+        Self {
+            generation: self.generation.next(),
+            previous_refresh_token: if rotated { used.cloned() } else { None },
+            tokens: Some(renewed),
+            attempt: None,
+            answer_lost: None,
+            last_success_at: Some(sent_at),
+            ended: None,
+            ..self.clone()
+        }
+    }
+
+    /// After a failed attempt. Tokens are never touched; a refused one is remembered.
+    #[must_use]
+    pub fn failed(&self, failure: &Failure) -> Self {
+        let mut next = self.clone();
+        let Some(mark) = next.attempt.take() else { return next };
+        match failure.class {
+            FailureClass::Refused => next.refuse(mark.refresh_token, failure),
+            FailureClass::AnswerLost => next.answer_lost = Some(mark.refresh_token),
+            FailureClass::ClientRejected => next.ended = Some(LoginEnd::ClientRejected { code: failure.code() }),
+            FailureClass::Shape => {
+                next.binding.adapt(failure.oauth_error.as_deref());
+            }
+            FailureClass::Network
+            | FailureClass::Provider
+            | FailureClass::RateLimited
+            | FailureClass::Suspect
+            | FailureClass::Store => {}
+        }
+        next
+    }
+
+    fn refuse(&mut self, refresh_token: Fingerprint, failure: &Failure) {
+        self.refused.push(refresh_token);
+        let surplus = self.refused.len().saturating_sub(REFUSED_KEPT);
+        self.refused.drain(..surplus);
+        if self.sendable().is_some() {
+            return;
+        }
+        let code = failure.code();
+        self.ended = Some(match self.answer_lost {
+            Some(_) => LoginEnd::RotationLost { code },
+            None => LoginEnd::Refused { code },
+        });
+    }
+
+    /// After logout: the next generation, without tokens, so that a late answer is discarded.
+    #[must_use]
+    pub fn logged_out(&self) -> Self {
+        Self {
+            generation: self.generation.next(),
+            tokens: None,
+            previous_refresh_token: None,
+            attempt: None,
+            answer_lost: None,
+            ended: Some(LoginEnd::LoggedOut),
+            ..self.clone()
+        }
+    }
+
+    /// The refresh token that the next attempt sends: the current one, or the one before where the
+    /// current one was refused.
+    pub fn sendable(&self) -> Option<Fingerprint> {
+        let current = self.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
+        let candidates = current.into_iter().chain(&self.previous_refresh_token).map(Secret::fingerprint);
+        candidates.into_iter().find(|fingerprint| !self.refused.contains(fingerprint))
+    }
+
+    /// What may be known of this record outside the vault.
+    pub fn facts(&self) -> GrantFacts {
+        let in_doubt = self.attempt.as_ref().map(|mark| mark.refresh_token);
+        GrantFacts {
+            generation: self.generation,
+            issuer: self.binding.client.issuer.clone(),
+            endpoint: self.binding.endpoint().to_owned(),
+            tokens: self.tokens.as_ref().map(|tokens| tokens.facts(self.generation)),
+            sendable: if self.ended.is_none() { self.sendable() } else { None },
+            answer_lost: self.answer_lost.or(in_doubt),
+            last_attempt_at: self.last_attempt_at,
+            last_success_at: self.last_success_at,
+            client_secret_expires_at: self.binding.client.secret_expires_at,
+            ended: self.ended.clone(),
+        }
+    }
+}
+
+impl Failure {
+    fn code(&self) -> String {
+        self.oauth_error.clone().unwrap_or_else(|| self.message.clone())
+    }
+}
+
+/// A grant's record without its secrets: what the engine decides on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantFacts {
+    /// The record's generation.
+    pub generation: Generation,
+    /// The issuer that the login was made with.
+    pub issuer: String,
+    /// The token endpoint's host and port.
+    pub endpoint: String,
+    /// The tokens, while logged in.
+    pub tokens: Option<TokenFacts>,
+    /// The refresh token that the next attempt sends.
+    pub sendable: Option<Fingerprint>,
+    /// The refresh token whose last answer was lost.
+    pub answer_lost: Option<Fingerprint>,
+    /// When the last attempt began.
+    pub last_attempt_at: Option<Timestamp>,
+    /// When tokens were last stored.
+    pub last_success_at: Option<Timestamp>,
+    /// When the client secret ends, if ever.
+    pub client_secret_expires_at: Option<Timestamp>,
+    /// Why the login is over, if it is.
+    pub ended: Option<LoginEnd>,
+}

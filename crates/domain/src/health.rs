@@ -1,0 +1,337 @@
+//! Health: one pure function from a grant's status and the time to what people are told.
+//!
+//! Every class of failure has its own words; no two share a text.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::failure::FailureClass;
+use crate::grant::LoginEnd;
+use crate::policy::Policy;
+use crate::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
+use crate::time::Timestamp;
+
+/// How bad it is. `degraded` while the access token still works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// All is well.
+    Healthy,
+    /// Requests work, but something needs watching.
+    Degraded,
+    /// Requests fail, or would.
+    Unhealthy,
+}
+
+impl Level {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// Whether the user wants this server to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// It is switched on.
+    Enabled,
+    /// It is switched off.
+    Disabled,
+}
+
+/// What a person can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthAction {
+    /// Log in again.
+    Login,
+    /// Nothing but wait; an attempt can be made at once.
+    Retry,
+    /// Read the journal and the log.
+    ViewLogs,
+    /// Switch the server on.
+    Enable,
+    /// Mend the configuration, or this machine.
+    Configure,
+    /// Nothing.
+    #[serde(rename = "")]
+    None,
+}
+
+impl HealthAction {
+    /// The name in the API; empty for nothing.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Retry => "retry",
+            Self::ViewLogs => "view_logs",
+            Self::Enable => "enable",
+            Self::Configure => "configure",
+            Self::None => "",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Why the health is what it is, for programs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        pub enum Reason {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in the API, in metrics and in logs.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// All is well.
+    Ok = "ok",
+    /// An attempt is under way, or the first one is pending past its time.
+    Refreshing = "refreshing",
+    /// The token endpoint cannot be reached.
+    RetryingNetwork = "retrying_network",
+    /// The token endpoint answers with errors.
+    RetryingProvider = "retrying_provider",
+    /// The provider asked for a pause.
+    RateLimited = "rate_limited",
+    /// The provider's refusals suggest that the login is dead.
+    SuspectedRejected = "suspected_rejected",
+    /// The refresh token was refused.
+    RefreshTokenRejected = "refresh_token_rejected",
+    /// It was refused after an answer had been lost.
+    RotationLost = "rotation_lost",
+    /// The provider does not know this client any more.
+    ClientRejected = "client_rejected",
+    /// Nobody has logged in yet.
+    LoginRequired = "login_required",
+    /// The user logged out.
+    LoggedOut = "logged_out",
+    /// The login lasts as long as its access token.
+    NoRefreshToken = "no_refresh_token",
+    /// That access token has ended.
+    ExpiredNoRefreshToken = "expired_no_refresh_token",
+    /// The upstream refuses a token that was just issued.
+    RejectedAfterRefresh = "rejected_after_refresh",
+    /// The upstream demands scopes that this login does not have.
+    InsufficientScope = "insufficient_scope",
+    /// The newest token is only in memory.
+    StoreWriteFailed = "store_write_failed",
+    /// The record of this login cannot be read.
+    StoreUnreadable = "store_unreadable",
+    /// The issuer or its endpoints are not those the login was made with.
+    IssuerChanged = "issuer_changed",
+    /// This machine's clock is off.
+    ClockSkew = "clock_skew",
+    /// The configuration of this server cannot be used.
+    Misconfigured = "misconfigured",
+    /// The server is switched off.
+    Disabled = "disabled",
+}
+
+/// What people are told about one grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// How bad it is.
+    pub level: Level,
+    /// Whether the server is switched on.
+    pub admin_state: AdminState,
+    /// One line.
+    pub summary: String,
+    /// One more line, or empty.
+    pub detail: String,
+    /// What a person can do.
+    pub action: HealthAction,
+    /// Why, for programs.
+    pub reason: Reason,
+}
+
+impl Health {
+    fn new(level: Level, reason: Reason, action: HealthAction, summary: impl Into<String>) -> Self {
+        Self { level, admin_state: AdminState::Enabled, summary: summary.into(), detail: String::new(), action, reason }
+    }
+
+    fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+}
+
+impl GrantStatus {
+    /// The health of this grant at `now`.
+    pub fn health(&self, now: Timestamp, policy: &Policy) -> Health {
+        if !self.enabled {
+            let health = Health::new(Level::Healthy, Reason::Disabled, HealthAction::Enable, "Disabled");
+            return Health { admin_state: AdminState::Disabled, ..health };
+        }
+        if let Some(problem) = &self.misconfigured {
+            let summary = "Configuration error";
+            return Health::new(Level::Unhealthy, Reason::Misconfigured, HealthAction::Configure, summary)
+                .with_detail(problem);
+        }
+        if let Some(cause) = &self.unreadable {
+            let summary = "Stored login cannot be read";
+            return Health::new(Level::Unhealthy, Reason::StoreUnreadable, HealthAction::ViewLogs, summary)
+                .with_detail(cause);
+        }
+        if let Some(end) = &self.ended {
+            return ended(end);
+        }
+        let Some(tokens) = &self.tokens else {
+            return Health::new(Level::Unhealthy, Reason::LoginRequired, HealthAction::Login, "Login required");
+        };
+        let working = tokens.is_valid(now);
+        if let UpstreamVerdict::RejectsFresh(_) = self.upstream {
+            let summary = "The server rejects a freshly issued token";
+            return Health::new(Level::Unhealthy, Reason::RejectedAfterRefresh, HealthAction::Login, summary);
+        }
+        if let (true, Some(last)) = (self.state == RefreshState::Retrying || self.retry_count > 0, &self.last_failure) {
+            return self.retrying(last, working);
+        }
+        if let Some(cause) = &self.unsaved {
+            let summary = format!("New token could not be saved: {cause}");
+            return Health::new(Level::Degraded, Reason::StoreWriteFailed, HealthAction::ViewLogs, summary)
+                .with_detail(
+                    "It is kept in memory and used; saving it is retried. Do not stop the daemon before that.",
+                );
+        }
+        if tokens.refresh_token.is_none() {
+            return self.without_refresh_token(now, policy);
+        }
+        if self.state == RefreshState::Refreshing || self.next_attempt_at.is_some_and(|at| at <= now) || !working {
+            let summary = "Token refresh in progress";
+            return Health::new(Level::Healthy, Reason::Refreshing, HealthAction::None, summary);
+        }
+        self.well()
+    }
+
+    /// The next moment at which [`GrantStatus::health`] changes although nothing happens.
+    pub fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        let moments = [self.expires_at(), self.warned_from(policy), self.next_attempt_at];
+        moments.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// From when the end of a login without refresh token is warned of.
+    fn warned_from(&self, policy: &Policy) -> Option<Timestamp> {
+        let tokens = self.tokens.as_ref()?;
+        if tokens.refresh_token.is_some() {
+            return None;
+        }
+        let margin = tokens.lifetime?.mul_f64(1.0 - policy.threshold).min(policy.warn_before_end);
+        Some(tokens.expires_at()?.before(margin))
+    }
+
+    fn retrying(&self, last: &LastFailure, working: bool) -> Health {
+        let level = if working { Level::Degraded } else { Level::Unhealthy };
+        let next = self.next_attempt_at.map_or_else(|| "soon".to_owned(), |at| format!("at {at}"));
+        let detail = format!("Refresh retry {} {next}: {}", self.retry_count, last.failure.message);
+        let health = if self.suspected_dead {
+            let summary = "Refresh refused - a new login is probably needed";
+            Health::new(level, Reason::SuspectedRejected, HealthAction::Login, summary)
+        } else {
+            match last.failure.class {
+                FailureClass::Network | FailureClass::AnswerLost => {
+                    let summary =
+                        if working { "Refresh failed - network error" } else { "Token expired, provider unreachable" };
+                    Health::new(level, Reason::RetryingNetwork, HealthAction::Retry, summary)
+                }
+                FailureClass::RateLimited => {
+                    let until = self.next_attempt_at.map_or_else(|| "further notice".to_owned(), |at| at.to_string());
+                    let summary = format!("Refresh delayed by the provider until {until}");
+                    Health::new(level, Reason::RateLimited, HealthAction::ViewLogs, summary)
+                }
+                FailureClass::Store => {
+                    let summary = "Refresh waits for the store - attempts cannot be recorded";
+                    Health::new(level, Reason::StoreWriteFailed, HealthAction::ViewLogs, summary)
+                }
+                FailureClass::Provider
+                | FailureClass::Refused
+                | FailureClass::ClientRejected
+                | FailureClass::Suspect
+                | FailureClass::Shape => {
+                    let summary = if working {
+                        "Refresh failed - provider error"
+                    } else {
+                        "Token expired, provider answers with errors"
+                    };
+                    Health::new(level, Reason::RetryingProvider, HealthAction::ViewLogs, summary)
+                }
+            }
+        };
+        health.with_detail(detail)
+    }
+
+    fn without_refresh_token(&self, now: Timestamp, policy: &Policy) -> Health {
+        let Some(end) = self.expires_at() else {
+            return self.well();
+        };
+        if now >= end || matches!(self.upstream, UpstreamVerdict::Refused(_)) {
+            let summary = "Login expired; the provider gave no refresh token";
+            return Health::new(Level::Unhealthy, Reason::ExpiredNoRefreshToken, HealthAction::Login, summary);
+        }
+        let warned = self.warned_from(policy).is_some_and(|from| now >= from);
+        let level = if warned { Level::Degraded } else { Level::Healthy };
+        let summary = format!("This login lasts until {end}");
+        Health::new(level, Reason::NoRefreshToken, HealthAction::Login, summary)
+            .with_detail("The provider gave no refresh token.")
+    }
+
+    fn well(&self) -> Health {
+        if !self.missing_scopes.is_empty() {
+            let summary = format!("Missing permission: {}", self.missing_scopes.join(" "));
+            return Health::new(Level::Degraded, Reason::InsufficientScope, HealthAction::Login, summary);
+        }
+        if let Some(seconds) = self.clock_skew_s {
+            let summary = format!("This machine's clock is off by {seconds} s");
+            return Health::new(Level::Degraded, Reason::ClockSkew, HealthAction::Configure, summary);
+        }
+        let summary = match self.next_attempt_at {
+            Some(at) => format!("Token refresh scheduled for {at}"),
+            None => "Connected".to_owned(),
+        };
+        Health::new(Level::Healthy, Reason::Ok, HealthAction::None, summary)
+    }
+}
+
+fn ended(end: &LoginEnd) -> Health {
+    let (reason, summary, detail) = match end {
+        LoginEnd::Refused { code } => (
+            Reason::RefreshTokenRejected,
+            "Refresh token expired - re-authentication required",
+            format!("The provider refused the refresh token: {code}"),
+        ),
+        LoginEnd::RotationLost { code } => (
+            Reason::RotationLost,
+            "The provider's answer was lost - re-authentication required",
+            format!("An answer with new tokens never arrived, and the old refresh token is refused: {code}"),
+        ),
+        LoginEnd::ClientRejected { code } => (
+            Reason::ClientRejected,
+            "Client registration no longer known - re-authentication required",
+            format!("The provider refused the client: {code}"),
+        ),
+        LoginEnd::IssuerChanged { detail } => {
+            (Reason::IssuerChanged, "The provider's identity changed - check and log in again", detail.clone())
+        }
+        LoginEnd::LoggedOut => (Reason::LoggedOut, "Logged out", String::new()),
+    };
+    Health::new(Level::Unhealthy, reason, HealthAction::Login, summary).with_detail(detail)
+}
+
+/// How soon after a change health is published.
+pub const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);

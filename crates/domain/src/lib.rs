@@ -1,0 +1,34 @@
+//! The rules of keeping an OAuth login fresh, as data and pure functions.
+//!
+//! Deliberately absent: clocks, randomness, `async`, threads, files, sockets and HTTP. Time is an
+//! argument, jitter is derived from the grant's name, and events carry fingerprints instead of
+//! secrets, so a run is a function of its input: ten simulated years take a moment, and a recorded
+//! trace replays.
+//!
+//! Start at [`engine::Engine`], which is told what happened and answers what is to be done.
+//! [`grant::GrantRecord`] is what must survive a crash, with one method for each step of an attempt.
+
+//ENGINE pub mod engine;
+pub mod failure;
+pub mod grant;
+pub mod health;
+pub mod ids;
+pub mod login;
+pub mod policy;
+pub mod retry;
+pub mod schedule;
+pub mod secret;
+pub mod status;
+pub mod time;
+pub mod token;
+
+//ENGINE pub use engine::{Action, Engine, Event, Note, Wake};
+pub use failure::{Failure, FailureClass};
+pub use grant::{Binding, GrantFacts, GrantRecord, LoginEnd};
+pub use health::{AdminState, Health, HealthAction, Level, Reason};
+pub use ids::{AccountName, AttemptId, Generation, GrantId, ServerName};
+pub use policy::Policy;
+pub use secret::{Fingerprint, Secret};
+pub use status::GrantStatus;
+pub use time::Timestamp;
+pub use token::{TokenFacts, TokenResponse, TokenSet};

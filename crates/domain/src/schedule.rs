@@ -1,0 +1,93 @@
+//! When a token is refreshed: a function of its stored issue time and lifetime alone.
+
+use crate::ids::Spread;
+use crate::policy::Policy;
+use crate::time::Timestamp;
+use crate::token::TokenFacts;
+
+/// The moment from which `tokens` are to be refreshed.
+///
+/// At [`Policy::threshold`] of the access token's lifetime, or of the refresh token's where that is
+/// sooner, less up to [`Policy::early_spread`] of it. A `refresh_in` of the provider is honoured.
+/// Tokens of unknown lifetime get one soft refresh every [`Policy::soft_refresh`]. Nothing here
+/// depends on the present, so a restart changes no schedule.
+pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Timestamp {
+    let part = policy.threshold - policy.early_spread * spread.fraction();
+    let wanted = match (tokens.refresh_in, tokens.lifetime) {
+        (Some(wanted), Some(lifetime)) => wanted.min(lifetime),
+        (Some(wanted), None) => wanted,
+        (None, Some(lifetime)) => lifetime.mul_f64(part),
+        (None, None) => policy.soft_refresh,
+    };
+    let by_access_token = tokens.issued_at.after(wanted);
+    match (tokens.refresh_token_issued_at, tokens.refresh_token_lifetime) {
+        (Some(issued_at), Some(lifetime)) => by_access_token.min(issued_at.after(lifetime.mul_f64(part))),
+        _ => by_access_token,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::Generation;
+    use crate::secret::Fingerprint;
+
+    fn tokens(lifetime: Option<Duration>) -> TokenFacts {
+        TokenFacts {
+            generation: Generation(1),
+            fingerprint: Fingerprint::from_bytes([1; 16]),
+            issued_at: Timestamp::from_millis(1_000_000),
+            lifetime,
+            refresh_in: None,
+            refresh_token: Some(Fingerprint::from_bytes([2; 16])),
+            refresh_token_issued_at: None,
+            refresh_token_lifetime: None,
+            scopes: vec![],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_known_lifetime_is_refreshed_in_its_last_fifth_or_a_little_before(secs in 1_u64..1_000_000_000, spread: u64) {
+            let tokens = tokens(Some(Duration::from_secs(secs)));
+            let at = refresh_at(&tokens, Spread(spread), &Policy::default());
+            let part = at.since(tokens.issued_at).as_secs_f64() / secs as f64;
+            prop_assert!((0.779..=0.8001).contains(&part), "{part}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_that_ends_sooner_decides() {
+        let mut tokens = tokens(Some(Duration::from_secs(36_000)));
+        tokens.refresh_token_issued_at = Some(tokens.issued_at);
+        tokens.refresh_token_lifetime = Some(Duration::from_secs(1_800));
+        let at = refresh_at(&tokens, Spread(0), &Policy::default());
+        assert_eq!(at.since(tokens.issued_at), Duration::from_secs(1_440));
+    }
+
+    #[test]
+    fn refresh_in_is_honoured_but_never_past_the_end() {
+        let mut tokens = tokens(Some(Duration::from_secs(3_600)));
+        tokens.refresh_in = Some(Duration::from_secs(600));
+        assert_eq!(
+            refresh_at(&tokens, Spread(9), &Policy::default()).since(tokens.issued_at),
+            Duration::from_secs(600)
+        );
+        tokens.refresh_in = Some(Duration::from_secs(7_200));
+        assert_eq!(
+            refresh_at(&tokens, Spread(9), &Policy::default()).since(tokens.issued_at),
+            Duration::from_secs(3_600)
+        );
+    }
+
+    #[test]
+    fn an_unknown_lifetime_gets_a_soft_refresh_every_hour() {
+        let tokens = tokens(None);
+        let at = refresh_at(&tokens, Spread(9), &Policy::default());
+        assert_eq!(at.since(tokens.issued_at), Duration::from_secs(3_600));
+    }
+}

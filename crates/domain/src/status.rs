@@ -1,0 +1,146 @@
+//! What may be said about a grant at any moment: the engine's public side, without secrets.
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::grant::LoginEnd;
+use crate::ids::{AttemptId, Generation, GrantId};
+use crate::time::Timestamp;
+use crate::token::TokenFacts;
+
+/// The states of a grant's refresh, by the names the API uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshState {
+    /// No refresh is possible or needed.
+    Idle,
+    /// A refresh has its time.
+    Scheduled,
+    /// An attempt is under way.
+    Refreshing,
+    /// The last attempt failed; the next one has its time.
+    Retrying,
+    /// No attempt can help: a login is needed.
+    Failed,
+}
+
+impl RefreshState {
+    /// The name in the API and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Scheduled => "scheduled",
+            Self::Refreshing => "refreshing",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The last attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastFailure {
+    /// Which attempt it was.
+    pub attempt: AttemptId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What happened.
+    pub failure: Failure,
+}
+
+/// What the upstream itself says about the access token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamVerdict {
+    /// Nothing against it.
+    #[default]
+    Accepts,
+    /// It refused an unexpired token of this generation; a forced refresh is under way or due.
+    Refused(Generation),
+    /// It refused a token that was refreshed because it had refused the one before.
+    RejectsFresh(Generation),
+}
+
+/// Everything that health, the API, metrics and the page say about one grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantStatus {
+    /// Which grant.
+    pub id: GrantId,
+    /// Whether its server is switched on.
+    pub enabled: bool,
+    /// Why its server's configuration cannot be used, if so.
+    pub misconfigured: Option<String>,
+    /// Why its stored record cannot be read, if so. Not the same as "not logged in".
+    pub unreadable: Option<String>,
+    /// Grows with every token set, login and logout.
+    pub generation: Generation,
+    /// The tokens, while logged in.
+    pub tokens: Option<TokenFacts>,
+    /// The state of its refresh.
+    pub state: RefreshState,
+    /// When the next attempt is due.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub retry_count: u32,
+    /// When the last attempt began.
+    pub last_attempt_at: Option<Timestamp>,
+    /// When tokens were last stored.
+    pub last_success_at: Option<Timestamp>,
+    /// The last failure since the last success.
+    pub last_failure: Option<LastFailure>,
+    /// Whether refusals of an unclear kind suggest that the login is dead.
+    pub suspected_dead: bool,
+    /// Why the login is over, if it is.
+    pub ended: Option<LoginEnd>,
+    /// Why the current tokens are not in the store yet, if so.
+    pub unsaved: Option<String>,
+    /// What the upstream says about the access token.
+    pub upstream: UpstreamVerdict,
+    /// Scopes that the upstream demanded and this login does not have.
+    pub missing_scopes: Vec<String>,
+    /// The scopes the next login asks for.
+    pub needed_scopes: Vec<String>,
+    /// By how many seconds this machine's clock is ahead of the provider's, where noteworthy.
+    pub clock_skew_s: Option<i64>,
+}
+
+impl GrantStatus {
+    /// The status of a grant nothing is known of: never logged in.
+    pub fn unknown(id: GrantId) -> Self {
+        Self {
+            id,
+            enabled: true,
+            misconfigured: None,
+            unreadable: None,
+            generation: Generation::default(),
+            tokens: None,
+            state: RefreshState::Idle,
+            next_attempt_at: None,
+            retry_count: 0,
+            last_attempt_at: None,
+            last_success_at: None,
+            last_failure: None,
+            suspected_dead: false,
+            ended: None,
+            unsaved: None,
+            upstream: UpstreamVerdict::Accepts,
+            missing_scopes: Vec::new(),
+            needed_scopes: Vec::new(),
+            clock_skew_s: None,
+        }
+    }
+
+    /// When the access token ends, where known.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.tokens.as_ref().and_then(TokenFacts::expires_at)
+    }
+
+    /// Whether there is an access token that is, as far as is known, good at `now`.
+    pub fn has_valid_token(&self, now: Timestamp) -> bool {
+        self.tokens.as_ref().is_some_and(|tokens| tokens.is_valid(now))
+    }
+
+    /// Whether there is a refresh token.
+    pub fn has_refresh_token(&self) -> bool {
+        self.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some())
+    }
+}

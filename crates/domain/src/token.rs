@@ -1,0 +1,199 @@
+//! Token sets: what a provider answered, what is kept of it, and how an answer is merged.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Generation;
+use crate::secret::{Fingerprint, Secret, danger_plaintext};
+use crate::time::Timestamp;
+
+/// A token endpoint's successful answer (RFC 6749 section 5.1), after tolerant parsing.
+#[derive(Clone, Debug)]
+pub struct TokenResponse {
+    /// The new access token; never empty.
+    pub access_token: Secret,
+    /// `Bearer`, where the provider does not say otherwise.
+    pub token_type: String,
+    /// The access token's lifetime; `None` where absent or not a positive number.
+    pub expires_in: Option<Duration>,
+    /// The new refresh token; `None` where absent, null or empty, which keeps the old one.
+    pub refresh_token: Option<Secret>,
+    /// The refresh token's lifetime, where the provider tells.
+    pub refresh_token_expires_in: Option<Duration>,
+    /// When the provider wants the next refresh, counted from this answer.
+    pub refresh_in: Option<Duration>,
+    /// The granted scopes; `None` where absent or empty, which keeps the old ones.
+    pub scopes: Option<Vec<String>>,
+    /// The answer's `Date` header, for telling clock skew.
+    pub date: Option<Timestamp>,
+}
+
+/// What is kept of a login. Holds secrets: it is stored sealed and never logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenSet {
+    /// The access token.
+    #[serde(with = "danger_plaintext")]
+    pub access_token: Secret,
+    /// How it is sent, nearly always `Bearer` (RFC 6750).
+    pub token_type: String,
+    /// The moment the token request was sent; lifetimes count from here.
+    pub issued_at: Timestamp,
+    /// The access token's lifetime, where known.
+    pub lifetime: Option<Duration>,
+    /// When the provider wants the next refresh, counted from `issued_at`.
+    pub refresh_in: Option<Duration>,
+    /// The refresh token.
+    #[serde(with = "danger_plaintext::option")]
+    pub refresh_token: Option<Secret>,
+    /// When that refresh token was received.
+    pub refresh_token_issued_at: Option<Timestamp>,
+    /// The refresh token's lifetime, where the provider told.
+    pub refresh_token_lifetime: Option<Duration>,
+    /// The granted scopes.
+    pub scopes: Vec<String>,
+}
+
+impl TokenSet {
+    /// The tokens of a new login, from a request sent at `sent_at` that asked for `requested` scopes.
+    ///
+    /// An answer without `scope` granted what was asked for (RFC 6749 section 5.1).
+    pub fn issued(response: TokenResponse, sent_at: Timestamp, requested: &[String]) -> Self {
+        Self {
+            access_token: response.access_token,
+            token_type: response.token_type,
+            issued_at: sent_at,
+            lifetime: response.expires_in,
+            refresh_in: response.refresh_in,
+            refresh_token_issued_at: response.refresh_token.as_ref().map(|_| sent_at),
+            refresh_token: response.refresh_token,
+            refresh_token_lifetime: response.refresh_token_expires_in,
+            scopes: response.scopes.unwrap_or_else(|| requested.to_vec()),
+        }
+    }
+
+    /// These tokens after a refresh: merged, never replaced. What the answer leaves out is kept.
+    #[must_use]
+    pub fn renewed(&self, response: TokenResponse, sent_at: Timestamp) -> Self {
+        let rotated = response.refresh_token.is_some();
+        let told_lifetime = response.refresh_token_expires_in.is_some();
+        Self {
+            access_token: response.access_token,
+            token_type: response.token_type,
+            issued_at: sent_at,
+            lifetime: response.expires_in,
+            refresh_in: response.refresh_in,
+            refresh_token: response.refresh_token.or_else(|| self.refresh_token.clone()),
+            refresh_token_issued_at: if rotated || told_lifetime {
+                Some(sent_at)
+            } else {
+                self.refresh_token_issued_at
+            },
+            refresh_token_lifetime: response.refresh_token_expires_in.or(if rotated {
+                None
+            } else {
+                self.refresh_token_lifetime
+            }),
+            scopes: response.scopes.unwrap_or_else(|| self.scopes.clone()),
+        }
+    }
+
+    /// When the access token ends, where known.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.lifetime.map(|lifetime| self.issued_at.after(lifetime))
+    }
+
+    /// What may be known of these tokens outside the vault.
+    pub fn facts(&self, generation: Generation) -> TokenFacts {
+        TokenFacts {
+            generation,
+            fingerprint: self.access_token.fingerprint(),
+            issued_at: self.issued_at,
+            lifetime: self.lifetime,
+            refresh_in: self.refresh_in,
+            refresh_token: self.refresh_token.as_ref().map(Secret::fingerprint),
+            refresh_token_issued_at: self.refresh_token_issued_at,
+            refresh_token_lifetime: self.refresh_token_lifetime,
+            scopes: self.scopes.clone(),
+        }
+    }
+}
+
+/// A token set without its secrets: what the engine, the status and the logs work with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFacts {
+    /// The generation of the record that holds these tokens.
+    pub generation: Generation,
+    /// The access token's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// When the request that brought it was sent.
+    pub issued_at: Timestamp,
+    /// The access token's lifetime, where known.
+    pub lifetime: Option<Duration>,
+    /// When the provider wants the next refresh, counted from `issued_at`.
+    pub refresh_in: Option<Duration>,
+    /// The refresh token's fingerprint, where there is one.
+    pub refresh_token: Option<Fingerprint>,
+    /// When that refresh token was received.
+    pub refresh_token_issued_at: Option<Timestamp>,
+    /// The refresh token's lifetime, where the provider told.
+    pub refresh_token_lifetime: Option<Duration>,
+    /// The granted scopes.
+    pub scopes: Vec<String>,
+}
+
+impl TokenFacts {
+    /// When the access token ends, where known.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.lifetime.map(|lifetime| self.issued_at.after(lifetime))
+    }
+
+    /// When the refresh token ends, where known.
+    pub fn refresh_token_expires_at(&self) -> Option<Timestamp> {
+        Some(self.refresh_token_issued_at?.after(self.refresh_token_lifetime?))
+    }
+
+    /// Whether the access token is, as far as is known, still good at `now`.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.expires_at().is_none_or(|end| now < end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(refresh_token: Option<&str>) -> TokenResponse {
+        TokenResponse {
+            access_token: Secret::new("new-access"),
+            token_type: "Bearer".into(),
+            expires_in: Some(Duration::from_secs(60)),
+            refresh_token: refresh_token.map(Secret::new),
+            refresh_token_expires_in: None,
+            refresh_in: None,
+            scopes: None,
+            date: None,
+        }
+    }
+
+    #[test]
+    fn an_answer_without_refresh_token_keeps_the_old_one_and_its_end() {
+        let mut first = TokenSet::issued(response(Some("r1")), Timestamp::EPOCH, &["read".into()]);
+        first.refresh_token_lifetime = Some(Duration::from_secs(900));
+        let second = first.renewed(response(None), Timestamp::from_millis(5_000));
+        assert_eq!(second.refresh_token, Some(Secret::new("r1")));
+        assert_eq!(second.facts(Generation(2)).refresh_token_expires_at(), Some(Timestamp::from_millis(900_000)));
+        assert_eq!(second.scopes, ["read"]);
+        let third = second.renewed(response(Some("r3")), Timestamp::from_millis(9_000));
+        let fourth = third.renewed(response(None), Timestamp::from_millis(12_000));
+        assert_eq!(fourth.refresh_token, Some(Secret::new("r3")));
+        assert_eq!(fourth.refresh_token_issued_at, Some(Timestamp::from_millis(9_000)));
+    }
+
+    #[test]
+    fn a_token_of_unknown_lifetime_counts_as_valid() {
+        let mut set = TokenSet::issued(response(None), Timestamp::EPOCH, &[]);
+        set.lifetime = None;
+        assert!(set.facts(Generation(1)).is_valid(Timestamp::from_millis(i64::MAX)));
+    }
+}

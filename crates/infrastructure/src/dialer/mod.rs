@@ -1,0 +1,1 @@
+//! Connections to upstreams for the data plane.

@@ -1,0 +1,1 @@
+//! The one factory of outbound HTTP clients.

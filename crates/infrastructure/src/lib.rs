@@ -1,0 +1,13 @@
+//! What the ports of everfresh are made of.
+//!
+//! Deliberately absent: any decision about when to refresh or what a failure means for a login.
+//! Nothing here knows of the presentation, nor it of this.
+
+pub mod custody;
+pub mod dialer;
+pub mod http;
+pub mod metrics;
+pub mod oauth;
+pub mod secrets;
+pub mod store;
+pub mod system;

@@ -1,0 +1,1 @@
+//! Secrets that the configuration points at.
