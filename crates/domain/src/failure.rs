@@ -24,6 +24,8 @@ pub enum FailureClass {
     Suspect,
     /// The provider objects to the request's form: `invalid_target`, `invalid_scope`.
     Shape,
+    /// everfresh's own limits held the request back: nothing was sent.
+    HeldBack,
     /// The attempt could not be recorded before it was made, so it was not made.
     Store,
 }
@@ -33,7 +35,7 @@ impl FailureClass {
     pub fn shows_a_working_endpoint(self) -> bool {
         match self {
             Self::Refused | Self::ClientRejected | Self::Suspect | Self::Shape => true,
-            Self::Network | Self::AnswerLost | Self::Provider | Self::RateLimited | Self::Store => false,
+            Self::Network | Self::AnswerLost | Self::Provider | Self::RateLimited | Self::HeldBack | Self::Store => false,
         }
     }
 
@@ -41,7 +43,7 @@ impl FailureClass {
     pub fn counts_against_the_endpoint(self) -> bool {
         match self {
             Self::Network | Self::AnswerLost | Self::Provider | Self::RateLimited => true,
-            Self::Refused | Self::ClientRejected | Self::Suspect | Self::Shape | Self::Store => false,
+            Self::Refused | Self::ClientRejected | Self::Suspect | Self::Shape | Self::HeldBack | Self::Store => false,
         }
     }
 
@@ -50,7 +52,7 @@ impl FailureClass {
         match self {
             Self::Network | Self::AnswerLost => "failed_network",
             Self::Refused => "failed_invalid_grant",
-            Self::Provider | Self::RateLimited | Self::ClientRejected | Self::Suspect | Self::Shape | Self::Store => {
+            Self::Provider | Self::RateLimited | Self::ClientRejected | Self::Suspect | Self::Shape | Self::HeldBack | Self::Store => {
                 "failed_other"
             }
         }

@@ -16,6 +16,9 @@ use crate::token::{TokenFacts, TokenResponse, TokenSet};
 /// Refused refresh tokens that are remembered; a login rarely sees more than two.
 pub const REFUSED_KEPT: usize = 16;
 
+/// One refusal of the client may be the provider's mishap; this many in a row are believed.
+pub const CLIENT_REFUSALS_CONFIRMED: u32 = 2;
+
 /// How a client authenticates at the token endpoint (RFC 7591 section 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +173,8 @@ pub struct GrantRecord {
     pub last_success_at: Option<Timestamp>,
     /// Refresh tokens that were refused and are never sent again.
     pub refused: Vec<Fingerprint>,
+    /// Refusals of the client in a row; the second confirms the first.
+    pub client_refusals: u32,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }
@@ -188,6 +193,7 @@ impl GrantRecord {
             answer_lost: None,
             last_attempt_at: None,
             refused: Vec::new(),
+            client_refusals: 0,
             ended: None,
         }
     }
@@ -225,6 +231,7 @@ impl GrantRecord {
             attempt: None,
             answer_lost: None,
             last_success_at: Some(sent_at),
+            client_refusals: 0,
             ended: None,
             ..self.clone()
         }
@@ -238,7 +245,7 @@ impl GrantRecord {
         match failure.class {
             FailureClass::Refused => next.refuse(mark.refresh_token, failure),
             FailureClass::AnswerLost => next.answer_lost = Some(mark.refresh_token),
-            FailureClass::ClientRejected => next.ended = Some(LoginEnd::ClientRejected { code: failure.code() }),
+            FailureClass::ClientRejected => next.refuse_client(failure),
             FailureClass::Shape => {
                 next.binding.adapt(failure.oauth_error.as_deref());
             }
@@ -246,6 +253,7 @@ impl GrantRecord {
             | FailureClass::Provider
             | FailureClass::RateLimited
             | FailureClass::Suspect
+            | FailureClass::HeldBack
             | FailureClass::Store => {}
         }
         next
@@ -263,6 +271,13 @@ impl GrantRecord {
             Some(_) => LoginEnd::RotationLost { code },
             None => LoginEnd::Refused { code },
         });
+    }
+
+    fn refuse_client(&mut self, failure: &Failure) {
+        self.client_refusals = self.client_refusals.saturating_add(1);
+        if self.client_refusals >= CLIENT_REFUSALS_CONFIRMED {
+            self.ended = Some(LoginEnd::ClientRejected { code: failure.code() });
+        }
     }
 
     /// After logout: the next generation, without tokens, so that a late answer is discarded.
@@ -334,4 +349,11 @@ pub struct GrantFacts {
     pub client_secret_expires_at: Option<Timestamp>,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
+}
+
+impl GrantFacts {
+    /// Whether the tokens have `scope`.
+    pub fn grants_scope(&self, scope: &str) -> bool {
+        self.tokens.as_ref().is_some_and(|tokens| tokens.scopes.iter().any(|granted| granted == scope))
+    }
 }

@@ -2,8 +2,6 @@
 //!
 //! Every class of failure has its own words; no two share a text.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::failure::FailureClass;
@@ -220,22 +218,6 @@ impl GrantStatus {
         self.well()
     }
 
-    /// The next moment at which [`GrantStatus::health`] changes although nothing happens.
-    pub fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
-        let moments = [self.expires_at(), self.warned_from(policy), self.next_attempt_at];
-        moments.into_iter().flatten().filter(|at| *at > now).min()
-    }
-
-    /// From when the end of a login without refresh token is warned of.
-    fn warned_from(&self, policy: &Policy) -> Option<Timestamp> {
-        let tokens = self.tokens.as_ref()?;
-        if tokens.refresh_token.is_some() {
-            return None;
-        }
-        let margin = tokens.lifetime?.mul_f64(1.0 - policy.threshold).min(policy.warn_before_end);
-        Some(tokens.expires_at()?.before(margin))
-    }
-
     fn retrying(&self, last: &LastFailure, working: bool) -> Health {
         let level = if working { Level::Degraded } else { Level::Unhealthy };
         let next = self.next_attempt_at.map_or_else(|| "soon".to_owned(), |at| format!("at {at}"));
@@ -250,7 +232,7 @@ impl GrantStatus {
                         if working { "Refresh failed - network error" } else { "Token expired, provider unreachable" };
                     Health::new(level, Reason::RetryingNetwork, HealthAction::Retry, summary)
                 }
-                FailureClass::RateLimited => {
+                FailureClass::RateLimited | FailureClass::HeldBack => {
                     let until = self.next_attempt_at.map_or_else(|| "further notice".to_owned(), |at| at.to_string());
                     let summary = format!("Refresh delayed by the provider until {until}");
                     Health::new(level, Reason::RateLimited, HealthAction::ViewLogs, summary)
@@ -277,14 +259,15 @@ impl GrantStatus {
     }
 
     fn without_refresh_token(&self, now: Timestamp, policy: &Policy) -> Health {
-        let Some(end) = self.expires_at() else {
-            return self.well();
-        };
-        if now >= end || matches!(self.upstream, UpstreamVerdict::Refused(_)) {
+        let refused = matches!(self.upstream, UpstreamVerdict::Refused(_));
+        if refused || self.expires_at().is_some_and(|end| now >= end) {
             let summary = "Login expired; the provider gave no refresh token";
             return Health::new(Level::Unhealthy, Reason::ExpiredNoRefreshToken, HealthAction::Login, summary);
         }
-        let warned = self.warned_from(policy).is_some_and(|from| now >= from);
+        let Some(end) = self.expires_at() else {
+            return self.well();
+        };
+        let warned = self.tokens.as_ref().and_then(|tokens| tokens.warned_from(policy)).is_some_and(|from| now >= from);
         let level = if warned { Level::Degraded } else { Level::Healthy };
         let summary = format!("This login lasts until {end}");
         Health::new(level, Reason::NoRefreshToken, HealthAction::Login, summary)
@@ -332,6 +315,3 @@ fn ended(end: &LoginEnd) -> Health {
     };
     Health::new(Level::Unhealthy, reason, HealthAction::Login, summary).with_detail(detail)
 }
-
-/// How soon after a change health is published.
-pub const PUBLISHED_WITHIN: Duration = Duration::from_secs(1);

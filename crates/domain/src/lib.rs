@@ -8,7 +8,7 @@
 //! Start at [`engine::Engine`], which is told what happened and answers what is to be done.
 //! [`grant::GrantRecord`] is what must survive a crash, with one method for each step of an attempt.
 
-//ENGINE pub mod engine;
+pub mod engine;
 pub mod failure;
 pub mod grant;
 pub mod health;
@@ -22,7 +22,7 @@ pub mod status;
 pub mod time;
 pub mod token;
 
-//ENGINE pub use engine::{Action, Engine, Event, Note, Wake};
+pub use engine::{Action, Engine, Event, Note, Wake};
 pub use failure::{Failure, FailureClass};
 pub use grant::{Binding, GrantFacts, GrantRecord, LoginEnd};
 pub use health::{AdminState, Health, HealthAction, Level, Reason};

@@ -47,7 +47,7 @@ impl Eq for Secret {}
 
 /// The first half of a secret's SHA-256. Shown as its first 8 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint([u8; Fingerprint::LENGTH]);
+pub struct Fingerprint([u8; Self::LENGTH]);
 
 impl Fingerprint {
     /// Bytes kept of the digest: enough that two tokens never share one.

@@ -49,13 +49,15 @@ pub struct LastFailure {
 }
 
 /// What the upstream itself says about the access token.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamVerdict {
     /// Nothing against it.
     #[default]
     Accepts,
     /// It refused an unexpired token of this generation; a forced refresh is under way or due.
     Refused(Generation),
+    /// It refused one before; a token of this generation has not been tried yet.
+    OnProbation(Generation),
     /// It refused a token that was refreshed because it had refused the one before.
     RejectsFresh(Generation),
 }

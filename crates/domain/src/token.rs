@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Generation;
+use crate::policy::Policy;
 use crate::secret::{Fingerprint, Secret, danger_plaintext};
 use crate::time::Timestamp;
 
@@ -151,6 +152,20 @@ impl TokenFacts {
     /// When the refresh token ends, where known.
     pub fn refresh_token_expires_at(&self) -> Option<Timestamp> {
         Some(self.refresh_token_issued_at?.after(self.refresh_token_lifetime?))
+    }
+
+    /// From when the end of a login without refresh token is warned of.
+    pub fn warned_from(&self, policy: &Policy) -> Option<Timestamp> {
+        if self.refresh_token.is_some() {
+            return None;
+        }
+        let margin = self.lifetime?.mul_f64(1.0 - policy.threshold).min(policy.warn_before_end);
+        Some(self.expires_at()?.before(margin))
+    }
+
+    /// The next moment at which a grant's health changes although nothing happens.
+    pub fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        [self.expires_at(), self.warned_from(policy)].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Whether the access token is, as far as is known, still good at `now`.

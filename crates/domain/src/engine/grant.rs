@@ -1,0 +1,297 @@
+//! One grant within the engine: what is known of it and when its next attempt is due.
+
+use std::sync::Arc;
+
+use super::event::Trigger;
+use crate::failure::{Failure, FailureClass};
+use crate::grant::GrantFacts;
+use crate::ids::{AttemptId, Generation, GrantId, Spread};
+use crate::policy::Policy;
+use crate::retry::wait_after;
+use crate::schedule::refresh_at;
+use crate::secret::Fingerprint;
+use crate::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
+use crate::time::Timestamp;
+
+/// An attempt under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) attempt: AttemptId,
+    pub(super) trigger: Trigger,
+    /// The login was replaced meanwhile: the result is not this login's.
+    pub(super) superseded: bool,
+}
+
+/// Refusals of an unclear kind in a row.
+#[derive(Clone, Copy, Debug)]
+struct Strikes {
+    count: u32,
+    since: Timestamp,
+}
+
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) spread: Spread,
+    pub(super) enabled: bool,
+    pub(super) misconfigured: Option<String>,
+    pub(super) unreadable: Option<String>,
+    pub(super) facts: Option<GrantFacts>,
+    pub(super) endpoint: Arc<str>,
+    pub(super) flight: Option<Flight>,
+    /// Due, and waiting for a place at its endpoint.
+    pub(super) queued: Option<Trigger>,
+    /// Held back by its endpoint's circuit breaker until then.
+    pub(super) held_until: Option<Timestamp>,
+    /// After a failure: not before then.
+    pub(super) retry_at: Option<Timestamp>,
+    /// After a resume: a scheduled attempt not before then.
+    pub(super) spread_until: Option<Timestamp>,
+    /// An attempt is wanted as soon as spacing allows.
+    pub(super) wanted: Option<Trigger>,
+    pub(super) failures: u32,
+    rung: u32,
+    lost_answer_retried: Option<Fingerprint>,
+    pub(super) last_failure: Option<LastFailure>,
+    strikes: Option<Strikes>,
+    pub(super) unsaved: Option<String>,
+    pub(super) upstream: UpstreamVerdict,
+    pub(super) missing_scopes: Vec<String>,
+    pub(super) needed_scopes: Vec<String>,
+    pub(super) clock_skew_s: Option<i64>,
+    /// Its places in the engine's two timer queues.
+    pub(super) due_timer: Option<Timestamp>,
+    pub(super) health_timer: Option<Timestamp>,
+}
+
+impl Grant {
+    pub(super) fn new(id: &GrantId, enabled: bool, facts: Option<GrantFacts>) -> Self {
+        Self {
+            spread: id.spread(),
+            enabled,
+            misconfigured: None,
+            unreadable: None,
+            endpoint: facts.as_ref().map_or_else(|| "".into(), |facts| facts.endpoint.as_str().into()),
+            facts,
+            flight: None,
+            queued: None,
+            held_until: None,
+            retry_at: None,
+            spread_until: None,
+            wanted: None,
+            failures: 0,
+            rung: 0,
+            lost_answer_retried: None,
+            last_failure: None,
+            strikes: None,
+            unsaved: None,
+            upstream: UpstreamVerdict::Accepts,
+            missing_scopes: Vec::new(),
+            needed_scopes: Vec::new(),
+            clock_skew_s: None,
+            due_timer: None,
+            health_timer: None,
+        }
+    }
+
+    /// Another login takes the place of this one, or none does.
+    pub(super) fn replace_login(&mut self, facts: Option<GrantFacts>) {
+        if let Some(flight) = &mut self.flight {
+            flight.superseded = true;
+        }
+        if let Some(facts) = &facts {
+            self.endpoint = facts.endpoint.as_str().into();
+        }
+        self.facts = facts;
+        self.unreadable = None;
+        self.queued = None;
+        self.unsaved = None;
+        self.upstream = UpstreamVerdict::Accepts;
+        self.missing_scopes.clear();
+        self.needed_scopes.clear();
+        self.wanted = None;
+        self.spread_until = None;
+        self.forget_failures();
+    }
+
+    /// New tokens are at hand.
+    pub(super) fn succeeded(&mut self, facts: GrantFacts, trigger: Trigger) {
+        let generation = facts.generation;
+        let forced = trigger == Trigger::Upstream;
+        self.upstream = match self.upstream {
+            UpstreamVerdict::Accepts if !forced => UpstreamVerdict::Accepts,
+            UpstreamVerdict::Accepts
+            | UpstreamVerdict::Refused(_)
+            | UpstreamVerdict::OnProbation(_)
+            | UpstreamVerdict::RejectsFresh(_) => UpstreamVerdict::OnProbation(generation),
+        };
+        self.missing_scopes.retain(|scope| !facts.grants_scope(scope));
+        self.adopt(facts);
+        self.unsaved = None;
+        self.spread_until = None;
+        self.forget_failures();
+    }
+
+    fn adopt(&mut self, facts: GrantFacts) {
+        if &*self.endpoint != facts.endpoint.as_str() {
+            self.endpoint = facts.endpoint.as_str().into();
+        }
+        self.facts = Some(facts);
+    }
+
+    fn forget_failures(&mut self) {
+        self.failures = 0;
+        self.rung = 0;
+        self.retry_at = None;
+        self.held_until = None;
+        self.lost_answer_retried = None;
+        self.last_failure = None;
+        self.strikes = None;
+    }
+
+    /// An attempt failed at `now`. In `grace`, network failures do not lengthen the wait.
+    pub(super) fn failed(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        failure: Failure,
+        facts: Option<GrantFacts>,
+        grace: bool,
+        policy: &Policy,
+    ) {
+        if let Some(facts) = facts {
+            self.adopt(facts);
+        }
+        self.failures = self.failures.saturating_add(1);
+        let climbs = !(grace && failure.class == FailureClass::Network);
+        self.rung = if climbs { self.rung.saturating_add(1) } else { self.rung.max(1) };
+        self.strikes = self.strikes_after(now, failure.class);
+        self.retry_at = Some(self.retry_after(now, &failure, policy));
+        self.last_failure = Some(LastFailure { attempt, at: now, failure });
+    }
+
+    fn strikes_after(&self, now: Timestamp, class: FailureClass) -> Option<Strikes> {
+        match (class, self.strikes) {
+            (FailureClass::Suspect, None) => Some(Strikes { count: 1, since: now }),
+            (FailureClass::Suspect, Some(strikes)) => {
+                Some(Strikes { count: strikes.count.saturating_add(1), ..strikes })
+            }
+            (FailureClass::Network | FailureClass::HeldBack | FailureClass::Store, strikes) => strikes,
+            (_, _) => None,
+        }
+    }
+
+    fn retry_after(&mut self, now: Timestamp, failure: &Failure, policy: &Policy) -> Timestamp {
+        let lost = self.facts.as_ref().and_then(|facts| facts.answer_lost);
+        let at_once = match failure.class {
+            FailureClass::AnswerLost => lost.is_some() && self.lost_answer_retried != lost,
+            FailureClass::Refused => true,
+            FailureClass::Network
+            | FailureClass::Provider
+            | FailureClass::RateLimited
+            | FailureClass::ClientRejected
+            | FailureClass::Suspect
+            | FailureClass::Shape
+            | FailureClass::HeldBack
+            | FailureClass::Store => false,
+        };
+        if failure.class == FailureClass::AnswerLost {
+            self.lost_answer_retried = lost;
+        }
+        if at_once {
+            return now;
+        }
+        let wait = wait_after(self.rung, failure.retry_after, self.spread, policy);
+        let suspected = self.is_suspected_dead(now, policy);
+        now.after(if suspected { wait.max(policy.suspect_interval) } else { wait })
+    }
+
+    fn is_suspected_dead(&self, now: Timestamp, policy: &Policy) -> bool {
+        self.strikes.is_some_and(|strikes| {
+            strikes.count >= policy.suspect_strikes && now.since(strikes.since) >= policy.suspect_span
+        })
+    }
+
+    /// The refresh token that an attempt may send now, spacing aside.
+    pub(super) fn sendable(&self) -> Option<Fingerprint> {
+        let usable =
+            self.enabled && self.misconfigured.is_none() && self.unreadable.is_none() && self.unsaved.is_none();
+        if usable { self.facts.as_ref()?.sendable } else { None }
+    }
+
+    /// When the next attempt is due, and what causes it.
+    pub(super) fn next_due(&self, now: Timestamp, policy: &Policy) -> Option<(Timestamp, Trigger)> {
+        self.sendable()?;
+        if self.flight.is_some() || self.queued.is_some() {
+            return None;
+        }
+        let facts = self.facts.as_ref()?;
+        let (at, trigger) = match (self.wanted, self.retry_at, facts.answer_lost) {
+            (Some(trigger), _, _) => (Timestamp::EPOCH, trigger),
+            (None, Some(at), Some(_)) => (at, Trigger::LostAnswer),
+            (None, Some(at), None) => (at, Trigger::Retry),
+            (None, None, Some(_)) => (Timestamp::EPOCH, Trigger::LostAnswer),
+            (None, None, None) => {
+                let at = refresh_at(facts.tokens.as_ref()?, self.spread, policy);
+                (self.spread_until.map_or(at, |until| at.max(until)), Trigger::Schedule)
+            }
+        };
+        // A last attempt in the future means that the clock was set back: it counts as made now.
+        let spaced = facts.last_attempt_at.map(|last| last.min(now).after(policy.min_spacing));
+        Some((spaced.map_or(at, |spaced| at.max(spaced)), trigger))
+    }
+
+    /// Whether the tokens carry an issue time that has not come yet: the clock was set back, and
+    /// their schedule means nothing.
+    pub(super) fn is_issued_in_the_future(&self, now: Timestamp) -> bool {
+        let tokens = self.facts.as_ref().and_then(|facts| facts.tokens.as_ref());
+        tokens.is_some_and(|tokens| tokens.issued_at > now)
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.facts.as_ref().map(|facts| facts.generation).unwrap_or_default()
+    }
+
+    fn state(&self) -> RefreshState {
+        let logged_in = self.facts.as_ref().is_some_and(|facts| facts.tokens.is_some());
+        let ended = self.facts.as_ref().is_some_and(|facts| facts.ended.is_some());
+        if self.flight.as_ref().is_some_and(|flight| !flight.superseded) {
+            RefreshState::Refreshing
+        } else if ended && logged_in {
+            RefreshState::Failed
+        } else if self.sendable().is_none() {
+            RefreshState::Idle
+        } else if self.retry_at.is_some() || self.held_until.is_some() {
+            RefreshState::Retrying
+        } else {
+            RefreshState::Scheduled
+        }
+    }
+
+    pub(super) fn status(&self, id: &GrantId, now: Timestamp, policy: &Policy) -> GrantStatus {
+        let facts = self.facts.as_ref();
+        GrantStatus {
+            id: id.clone(),
+            enabled: self.enabled,
+            misconfigured: self.misconfigured.clone(),
+            unreadable: self.unreadable.clone(),
+            generation: self.generation(),
+            tokens: facts.and_then(|facts| facts.tokens.clone()),
+            state: self.state(),
+            next_attempt_at: match self.queued {
+                Some(_) => Some(self.held_until.unwrap_or(now)),
+                None => self.next_due(now, policy).map(|(at, _)| at),
+            },
+            retry_count: self.failures,
+            last_attempt_at: facts.and_then(|facts| facts.last_attempt_at),
+            last_success_at: facts.and_then(|facts| facts.last_success_at),
+            last_failure: self.last_failure.clone(),
+            suspected_dead: self.is_suspected_dead(now, policy),
+            ended: facts.and_then(|facts| facts.ended.clone()),
+            unsaved: self.unsaved.clone(),
+            upstream: self.upstream,
+            missing_scopes: self.missing_scopes.clone(),
+            needed_scopes: self.needed_scopes.clone(),
+            clock_skew_s: self.clock_skew_s,
+        }
+    }
+}
