@@ -1,5 +1,28 @@
 //! The use cases of everfresh, the one loop that runs the refresh engine, and the ports.
-pub mod ports;
-pub mod settings;
+//!
+//! Deliberately absent: HTTP, files, TLS, and any decision about when to refresh, which is the
+//! domain's. Tokio is used for tasks, channels and timers only.
+//!
+//! [`Application`] is the front door. Behind it one actor, the driver, owns the engine; attempts
+//! run as tasks of the driver's own, so that no caller can cancel one; [`access::Access`] hands
+//! tokens to the data plane without a lock.
 
+pub mod access;
+pub mod app;
+mod attempt;
+mod board;
+mod clock_watch;
+mod driver;
+pub mod events;
+mod gate;
+pub mod login;
+pub mod ports;
+mod servers;
+pub mod settings;
+mod vault;
+
+pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
+pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenView};
+pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
+pub use login::{CallbackQuery, LoginError, LoginFinished, LoginStarted};
 pub use settings::{LoginSettings, OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource};

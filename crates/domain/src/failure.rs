@@ -35,7 +35,9 @@ impl FailureClass {
     pub fn shows_a_working_endpoint(self) -> bool {
         match self {
             Self::Refused | Self::ClientRejected | Self::Suspect | Self::Shape => true,
-            Self::Network | Self::AnswerLost | Self::Provider | Self::RateLimited | Self::HeldBack | Self::Store => false,
+            Self::Network | Self::AnswerLost | Self::Provider | Self::RateLimited | Self::HeldBack | Self::Store => {
+                false
+            }
         }
     }
 
@@ -52,9 +54,13 @@ impl FailureClass {
         match self {
             Self::Network | Self::AnswerLost => "failed_network",
             Self::Refused => "failed_invalid_grant",
-            Self::Provider | Self::RateLimited | Self::ClientRejected | Self::Suspect | Self::Shape | Self::HeldBack | Self::Store => {
-                "failed_other"
-            }
+            Self::Provider
+            | Self::RateLimited
+            | Self::ClientRejected
+            | Self::Suspect
+            | Self::Shape
+            | Self::HeldBack
+            | Self::Store => "failed_other",
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct ClientRegistration {
 /// Where and how a grant's tokens are refreshed: the exact shape that worked at login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
+    /// The upstream's URL at login: the access token goes to no other origin.
+    pub upstream: String,
     /// The token endpoint that issued the tokens; the refresh token goes nowhere else.
     pub token_endpoint: String,
     /// The revocation endpoint (RFC 7009), where there is one.
@@ -292,6 +294,13 @@ impl GrantRecord {
             ended: Some(LoginEnd::LoggedOut),
             ..self.clone()
         }
+    }
+
+    /// As it counts while its server is configured at another place than it was logged in to:
+    /// nothing of it may be sent.
+    #[must_use]
+    pub fn misplaced(&self, detail: String) -> Self {
+        Self { ended: Some(LoginEnd::IssuerChanged { detail }), ..self.clone() }
     }
 
     /// The refresh token that the next attempt sends: the current one, or the one before where the

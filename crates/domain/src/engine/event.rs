@@ -34,12 +34,14 @@ pub enum Event {
         /// Why.
         cause: String,
     },
-    /// A login was stored.
+    /// A login succeeded.
     LoggedIn {
         /// Which grant.
         grant: GrantId,
         /// What its record says.
         facts: Box<GrantFacts>,
+        /// Why it could not be stored yet, if so.
+        unsaved: Option<String>,
     },
     /// A logout was stored.
     LoggedOut {

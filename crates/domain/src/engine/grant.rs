@@ -93,15 +93,12 @@ impl Grant {
         }
     }
 
-    /// Another login takes the place of this one, or none does.
-    pub(super) fn replace_login(&mut self, facts: Option<GrantFacts>) {
+    /// Another login takes the place of this one.
+    pub(super) fn replace_login(&mut self, facts: GrantFacts) {
         if let Some(flight) = &mut self.flight {
             flight.superseded = true;
         }
-        if let Some(facts) = &facts {
-            self.endpoint = facts.endpoint.as_str().into();
-        }
-        self.facts = facts;
+        self.adopt(facts);
         self.unreadable = None;
         self.queued = None;
         self.unsaved = None;

@@ -76,9 +76,8 @@ impl Engine {
             Event::ClockJumped => self.clock_jumped(now, out),
             Event::Loaded { grant, enabled, facts } => self.loaded(now, grant, enabled, facts.map(|facts| *facts), out),
             Event::Unreadable { grant, cause } => self.change(now, &grant, out, |grant| grant.unreadable = Some(cause)),
-            Event::LoggedIn { grant, facts } | Event::LoggedOut { grant, facts } => {
-                self.login_replaced(now, &grant, *facts, out);
-            }
+            Event::LoggedIn { grant, facts, unsaved } => self.login_replaced(now, &grant, *facts, unsaved, out),
+            Event::LoggedOut { grant, facts } => self.login_replaced(now, &grant, *facts, None, out),
             Event::Switched { grant, enabled } => self.change(now, &grant, out, |grant| grant.switch(enabled)),
             Event::Misconfigured { grant, problem } => {
                 self.change(now, &grant, out, |grant| grant.misconfigured = problem);
@@ -114,9 +113,19 @@ impl Engine {
         self.settle(now, &id, out);
     }
 
-    fn login_replaced(&mut self, now: Timestamp, id: &GrantId, facts: GrantFacts, out: &mut Vec<Action>) {
+    fn login_replaced(
+        &mut self,
+        now: Timestamp,
+        id: &GrantId,
+        facts: GrantFacts,
+        unsaved: Option<String>,
+        out: &mut Vec<Action>,
+    ) {
         self.release_from_endpoint(id);
-        self.change(now, id, out, |grant| grant.replace_login(Some(facts)));
+        self.change(now, id, out, |grant| {
+            grant.replace_login(facts);
+            grant.unsaved = unsaved;
+        });
     }
 
     fn removed(&mut self, id: &GrantId, out: &mut Vec<Action>) {

@@ -1,0 +1,542 @@
+//! The front door: what commands, the API and the binary may ask for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use everfresh_domain::engine::{AttemptOutcome, Engine, Trigger};
+use everfresh_domain::login::{FlowId, LoginOutcome};
+use everfresh_domain::{Event, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, ServerName, Timestamp};
+use tokio::task::JoinHandle;
+
+use crate::access::{Access, Denial, Route};
+use crate::attempt::Attempts;
+use crate::board::Board;
+use crate::driver::{Driver, Mailbox};
+use crate::events::EventHub;
+use crate::gate::Gate;
+use crate::login::{CallbackQuery, LoginDesk, LoginError, LoginFinished, LoginParts, LoginStarted};
+use crate::ports::{
+    Clock, Entropy, JournalEntry, LoadedGrant, Metrics, OAuthClient, OAuthDiscovery, Secrets, StoreError, TokenKind,
+    TokenStore,
+};
+use crate::servers::Servers;
+use crate::settings::{LoginSettings, ServerSettings};
+use crate::vault::Vault;
+
+/// What an application is made of.
+pub struct Parts {
+    /// Where logins outlive the process.
+    pub store: Arc<dyn TokenStore>,
+    /// Token endpoints.
+    pub oauth: Arc<dyn OAuthClient>,
+    /// Metadata and registration.
+    pub discovery: Arc<dyn OAuthDiscovery>,
+    /// Configured secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// What operators count.
+    pub metrics: Arc<dyn Metrics>,
+    /// The rules' numbers.
+    pub policy: Policy,
+    /// What logins share.
+    pub login: LoginSettings,
+    /// The configuration file's servers.
+    pub servers: Vec<ServerSettings>,
+}
+
+/// One grant, as people and programs see it.
+#[derive(Clone, Debug)]
+pub struct ServerView {
+    /// Its server's settings.
+    pub settings: Arc<ServerSettings>,
+    /// All that is known of it.
+    pub status: GrantStatus,
+    /// What that means.
+    pub health: Health,
+    /// While a login is pending: when that ends.
+    pub login_pending_until: Option<Timestamp>,
+    /// Whether the configuration file hides a server of the same name that was added at run time.
+    pub shadows_stored: bool,
+}
+
+/// An access token for use outside the proxy.
+#[derive(Clone, Debug)]
+pub struct TokenView {
+    /// The token.
+    pub access_token: Secret,
+    /// How it is sent.
+    pub token_type: String,
+    /// When it ends, where known.
+    pub expires_at: Option<Timestamp>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+}
+
+/// What came of a refresh that somebody asked for.
+#[derive(Clone, Debug)]
+pub enum RefreshOutcome {
+    /// New tokens are stored.
+    Refreshed(Box<GrantStatus>),
+    /// The attempt failed; what is done about it stands in the status.
+    Failed(Box<GrantStatus>),
+    /// There is nothing to refresh with, or attempts are held back.
+    NotPossible(Box<GrantStatus>),
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// There is no such server.
+    #[error("there is no server {0:?}; `everfresh list` shows those there are")]
+    NoSuchServer(String),
+    /// The name is taken.
+    #[error("there is a server {0} already; remove it first, or choose another name")]
+    NameTaken(ServerName),
+    /// It stands in the configuration file, which is not ours to write.
+    #[error("the server {0} is defined in the configuration file; change it there")]
+    DefinedInFile(ServerName),
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A login failed.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// There is no valid token now.
+    #[error("{}", .0.health.summary)]
+    Denied(Box<Denial>),
+}
+
+struct Inner {
+    store: Arc<dyn TokenStore>,
+    vault: Arc<Vault>,
+    oauth: Arc<dyn OAuthClient>,
+    clock: Arc<dyn Clock>,
+    access: Access,
+    events: Arc<EventHub>,
+    mailbox: Mailbox,
+    servers: Servers,
+    logins: Arc<LoginDesk>,
+    config_problem: Mutex<Option<String>>,
+    driver: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// everfresh without its surfaces. Cloning shares it.
+#[derive(Clone)]
+pub struct Application {
+    inner: Arc<Inner>,
+}
+
+impl Application {
+    /// Loads what is stored and starts to keep it fresh. Expired logins are refreshed at once.
+    ///
+    /// One unreadable record stops no other. The error is of a store that cannot be read at all.
+    pub async fn start(parts: Parts) -> Result<Self, StoreError> {
+        let stored_servers = parts.store.servers().await?;
+        let loaded = parts.store.load().await?;
+        let file_servers = parts.servers.clone();
+        let application = Self::compose(parts);
+        let inner = &application.inner;
+        inner.servers.set_file(file_servers);
+        stored_servers.into_iter().for_each(|settings| inner.servers.put_stored(settings));
+        for grant in &loaded {
+            inner.servers.add_account(match grant {
+                LoadedGrant::Record(record) => &record.id,
+                LoadedGrant::Unreadable { grant, .. } => grant,
+            });
+        }
+        application.seat_all(loaded).await;
+        Ok(application)
+    }
+
+    fn compose(parts: Parts) -> Self {
+        let Parts { store, oauth, discovery, secrets, clock, entropy, metrics, policy, login, servers: _ } = parts;
+        let (mailbox, receiver) = Mailbox::new();
+        let access = Access::new(Arc::clone(&clock), policy.clone(), mailbox.clone());
+        let events = Arc::new(EventHub::default());
+        let vault = Arc::new(Vault::new(Arc::clone(&store), Arc::clone(&metrics), mailbox.clone()));
+        let drawn = entropy.bytes();
+        let run = u32::from_le_bytes(std::array::from_fn(|index| drawn[index]));
+        let driver = Driver {
+            engine: Engine::new(clock.now(), run, policy.clone()),
+            mailbox: receiver,
+            attempts: Arc::new(Attempts {
+                vault: Arc::clone(&vault),
+                store: Arc::clone(&store),
+                oauth: Arc::clone(&oauth),
+                clock: Arc::clone(&clock),
+                metrics: Arc::clone(&metrics),
+                access: access.clone(),
+                mailbox: mailbox.clone(),
+                gate: Gate::new(Arc::clone(&clock), &policy),
+            }),
+            board: Board::new(access.clone(), Arc::clone(&events), metrics),
+            clock: Arc::clone(&clock),
+            under_way: tokio::task::JoinSet::new(),
+            waiters: std::collections::BTreeMap::new(),
+        };
+        let logins = Arc::new(LoginDesk::new(LoginParts {
+            store: Arc::clone(&store),
+            vault: Arc::clone(&vault),
+            oauth: Arc::clone(&oauth),
+            discovery,
+            secrets,
+            clock: Arc::clone(&clock),
+            entropy,
+            access: access.clone(),
+            mailbox: mailbox.clone(),
+            settings: login,
+        }));
+        let driver = Mutex::new(Some(tokio::spawn(driver.run())));
+        let (servers, config_problem) = (Servers::default(), Mutex::default());
+        let inner =
+            Inner { store, vault, oauth, clock, access, events, mailbox, servers, logins, config_problem, driver };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Gives every grant its seat and tells the driver what is stored of it.
+    async fn seat_all(&self, loaded: Vec<LoadedGrant>) {
+        let grants = self.inner.servers.grants();
+        for (grant, settings) in &grants {
+            self.inner.access.put_route(grant, settings);
+        }
+        let mut without_record = grants.clone();
+        for grant in loaded {
+            match grant {
+                LoadedGrant::Record(record) => {
+                    if let Some(settings) = without_record.remove(&record.id) {
+                        self.seat(&settings, *record).await;
+                    }
+                }
+                LoadedGrant::Unreadable { grant, cause } => {
+                    let Some(settings) = without_record.remove(&grant) else { continue };
+                    tracing::error!(server = %grant, cause, "a stored login cannot be read");
+                    self.tell_loaded(&grant, &settings, None).await;
+                    self.inner.mailbox.tell(Event::Unreadable { grant, cause }).await;
+                }
+            }
+        }
+        for (grant, settings) in without_record {
+            self.tell_loaded(&grant, &settings, None).await;
+        }
+    }
+
+    /// Seats one stored login, unless its server has moved since.
+    async fn seat(&self, settings: &ServerSettings, record: GrantRecord) {
+        let record = match moved(&record.binding.upstream, &settings.url) {
+            Some(detail) => record.misplaced(detail),
+            None => {
+                self.inner.access.publish_tokens(&record);
+                record
+            }
+        };
+        self.tell_loaded(&record.id, settings, Some(&record)).await;
+    }
+
+    async fn tell_loaded(&self, grant: &GrantId, settings: &ServerSettings, record: Option<&GrantRecord>) {
+        let facts = record.map(|record| Box::new(record.facts()));
+        self.inner.mailbox.tell(Event::Loaded { grant: grant.clone(), enabled: settings.enabled, facts }).await;
+    }
+
+    /// The data plane's side.
+    pub fn access(&self) -> &Access {
+        &self.inner.access
+    }
+
+    /// What happens.
+    pub fn events(&self) -> &EventHub {
+        &self.inner.events
+    }
+
+    /// The rules' numbers.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.inner.access.policy()
+    }
+
+    /// The time, as everything here sees it.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Every grant, by name.
+    pub fn servers(&self) -> Vec<ServerView> {
+        self.inner.access.routes().iter().map(|route| self.view(route)).collect()
+    }
+
+    /// One grant.
+    pub fn server(&self, grant: &GrantId) -> Result<ServerView, AppError> {
+        Ok(self.view(&*self.route(grant)?))
+    }
+
+    fn view(&self, route: &Route) -> ServerView {
+        let status = (*route.seat.status()).clone();
+        ServerView {
+            settings: Arc::clone(&route.settings),
+            health: status.health(self.now(), &self.policy()),
+            status,
+            login_pending_until: self.inner.logins.pending_until(&route.grant),
+            shadows_stored: self.inner.servers.shadows_stored(&route.grant.server),
+        }
+    }
+
+    fn route(&self, grant: &GrantId) -> Result<Arc<Route>, AppError> {
+        let name = grant.to_string();
+        self.inner.access.route(&name).ok_or(AppError::NoSuchServer(name))
+    }
+
+    /// Why not everything works, in words with the fix; empty when it does.
+    pub fn not_ready(&self) -> Vec<String> {
+        let problem = self.inner.config_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut reasons: Vec<String> = problem.into_iter().collect();
+        let driver = self.inner.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        if driver.as_ref().is_none_or(JoinHandle::is_finished) {
+            reasons.push("the refresh engine has stopped; restart everfresh".to_owned());
+        }
+        reasons
+    }
+
+    /// What is noteworthy about the store.
+    pub fn store_warnings(&self) -> Vec<String> {
+        self.inner.store.warnings()
+    }
+
+    /// Says that the configuration file's newest version is refused, or is fine again.
+    pub fn set_config_problem(&self, problem: Option<String>) {
+        *self.inner.config_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// The newest attempts of a grant, newest first.
+    pub async fn journal(&self, grant: &GrantId, limit: usize) -> Result<Vec<JournalEntry>, AppError> {
+        self.route(grant)?;
+        Ok(self.inner.store.journal(grant, limit).await?)
+    }
+
+    /// Adds a server. It is stored before it is used.
+    pub async fn add_server(&self, settings: ServerSettings) -> Result<(), AppError> {
+        if self.inner.servers.settings(&settings.name).is_some() {
+            return Err(AppError::NameTaken(settings.name));
+        }
+        check_url(&settings.url)?;
+        self.inner.store.put_server(&settings).await?;
+        self.inner.servers.put_stored(settings);
+        self.sync().await
+    }
+
+    /// Takes over a new version of the configuration file.
+    pub async fn replace_file_servers(&self, servers: Vec<ServerSettings>) -> Result<(), AppError> {
+        self.inner.servers.set_file(servers);
+        self.sync().await
+    }
+
+    /// Takes over new numbers of the rules.
+    pub async fn set_policy(&self, policy: Policy) {
+        self.inner.access.set_policy(policy.clone());
+        self.inner.mailbox.tell(Event::PolicyChanged(Box::new(policy))).await;
+    }
+
+    /// Brings seats and engine in line with the servers there are.
+    async fn sync(&self) -> Result<(), AppError> {
+        let wanted = self.inner.servers.grants();
+        for route in self.inner.access.routes() {
+            if !wanted.contains_key(&route.grant) {
+                self.unseat(&route.grant).await;
+            }
+        }
+        for (grant, settings) in &wanted {
+            let before = self.inner.access.route(&grant.to_string());
+            if before.as_ref().is_some_and(|route| route.settings == *settings) {
+                continue;
+            }
+            self.inner.access.put_route(grant, settings);
+            let same_place = before.is_some_and(|route| moved(&route.settings.url, &settings.url).is_none());
+            if same_place {
+                let event = Event::Switched { grant: grant.clone(), enabled: settings.enabled };
+                self.inner.mailbox.tell(event).await;
+            } else {
+                self.reload(grant, settings).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn reload(&self, grant: &GrantId, settings: &ServerSettings) -> Result<(), AppError> {
+        match self.inner.vault.read(grant).await {
+            Ok(Some(record)) => self.seat(settings, record).await,
+            Ok(None) => self.tell_loaded(grant, settings, None).await,
+            Err(error) => {
+                self.tell_loaded(grant, settings, None).await;
+                let event = Event::Unreadable { grant: grant.clone(), cause: error.to_string() };
+                self.inner.mailbox.tell(event).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn unseat(&self, grant: &GrantId) {
+        self.inner.logins.cancel(grant);
+        self.inner.mailbox.tell(Event::Removed { grant: grant.clone() }).await;
+        self.inner.access.remove_route(grant);
+    }
+
+    /// Removes a server with its logins. After this there is not one more request for it.
+    pub async fn remove_server(&self, name: &ServerName) -> Result<(), AppError> {
+        if self.inner.servers.is_in_file(name) {
+            return Err(AppError::DefinedInFile(name.clone()));
+        }
+        let settings = self.inner.servers.settings(name).ok_or_else(|| AppError::NoSuchServer(name.to_string()))?;
+        for grant in self.inner.servers.grants_of(name) {
+            let record = self.inner.vault.read(&grant).await.ok().flatten();
+            self.unseat(&grant).await;
+            self.inner.vault.erase(&grant).await?;
+            if let Some(record) = record {
+                self.revoke(&settings, &record).await;
+            }
+        }
+        self.inner.store.erase_server(name).await?;
+        self.inner.servers.remove_stored(name);
+        self.inner.servers.forget_accounts(name);
+        self.sync().await
+    }
+
+    /// Switches a server on or off. Its logins are kept.
+    pub async fn set_enabled(&self, name: &ServerName, enabled: bool) -> Result<(), AppError> {
+        if self.inner.servers.is_in_file(name) {
+            return Err(AppError::DefinedInFile(name.clone()));
+        }
+        let settings = self.inner.servers.settings(name).ok_or_else(|| AppError::NoSuchServer(name.to_string()))?;
+        let settings = ServerSettings { enabled, ..(*settings).clone() };
+        self.inner.store.put_server(&settings).await?;
+        self.inner.servers.put_stored(settings);
+        self.sync().await
+    }
+
+    /// Begins a login, or returns the one that is pending. A new account of a server begins here.
+    pub async fn start_login(&self, grant: &GrantId, redirect_uri: Option<String>) -> Result<LoginStarted, AppError> {
+        let settings = self.inner.servers.settings(&grant.server);
+        let settings = settings.ok_or_else(|| AppError::NoSuchServer(grant.server.to_string()))?;
+        if self.inner.access.route(&grant.to_string()).is_none() {
+            self.inner.servers.add_account(grant);
+            self.inner.access.put_route(grant, &settings);
+            self.tell_loaded(grant, &settings, None).await;
+        }
+        let route = self.route(grant)?;
+        Ok(self.inner.logins.start(&route, redirect_uri).await?)
+    }
+
+    /// Takes what came back to the redirect URI.
+    pub async fn finish_login(&self, answer: CallbackQuery) -> Result<LoginFinished, AppError> {
+        Ok(self.inner.logins.finish(answer).await?)
+    }
+
+    /// Waits for the end of a login.
+    pub async fn login_outcome(&self, flow: FlowId) -> LoginOutcome {
+        let finished = self.inner.logins.outcome(flow).await;
+        finished.map_or(LoginOutcome::Cancelled, |finished| finished.outcome)
+    }
+
+    /// Logs out: erases the tokens, then revokes them where the provider offers that (RFC 7009).
+    pub async fn logout(&self, grant: &GrantId) -> Result<(), AppError> {
+        let route = self.route(grant)?;
+        self.inner.logins.cancel(grant);
+        let Some(record) = self.inner.vault.read(grant).await? else { return Ok(()) };
+        let mut newest = record;
+        loop {
+            let out = newest.logged_out();
+            match self.inner.vault.replace(Some(newest.generation), &out).await {
+                Ok(()) => {
+                    self.inner.access.publish_tokens(&out);
+                    let event = Event::LoggedOut { grant: grant.clone(), facts: Box::new(out.facts()) };
+                    self.inner.mailbox.tell(event).await;
+                    break;
+                }
+                // A refresh was faster: what it brought is what is to be erased and revoked.
+                Err(StoreError::Conflict { .. }) => match self.inner.vault.read(grant).await? {
+                    Some(record) => newest = record,
+                    None => break,
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.revoke(&route.settings, &newest).await;
+        Ok(())
+    }
+
+    async fn revoke(&self, settings: &ServerSettings, record: &GrantRecord) {
+        let Some(tokens) = &record.tokens else { return };
+        if record.binding.revocation_endpoint.is_none() {
+            return;
+        }
+        let (token, kind) = match &tokens.refresh_token {
+            Some(token) => (token, TokenKind::RefreshToken),
+            None => (&tokens.access_token, TokenKind::AccessToken),
+        };
+        if let Err(failure) = self.inner.oauth.revoke(settings, &record.binding, token, kind).await {
+            tracing::warn!(server = %record.id, message = failure.message, "the login is erased but could not be revoked");
+        }
+    }
+
+    /// Makes one attempt as soon as spacing allows, and waits for its end.
+    pub async fn refresh(&self, grant: &GrantId) -> Result<RefreshOutcome, AppError> {
+        self.route(grant)?;
+        self.inner.mailbox.tell(Event::RefreshWanted { grant: grant.clone(), trigger: Trigger::User }).await;
+        let report = self.inner.mailbox.next_attempt(grant).await;
+        let status = Box::new((*self.route(grant)?.seat.status()).clone());
+        Ok(match report.map(|report| report.outcome) {
+            Some(AttemptOutcome::Stored(_) | AttemptOutcome::Unsaved { .. } | AttemptOutcome::Adopted(_)) => {
+                RefreshOutcome::Refreshed(status)
+            }
+            Some(AttemptOutcome::Failed { .. } | AttemptOutcome::Discarded) => RefreshOutcome::Failed(status),
+            None => RefreshOutcome::NotPossible(status),
+        })
+    }
+
+    /// A valid access token, after a refresh if one is needed.
+    pub async fn token(&self, grant: &GrantId) -> Result<TokenView, AppError> {
+        let route = self.route(grant)?;
+        let denied = |denial: Denial| AppError::Denied(Box::new(denial));
+        let pass = self.inner.access.pass(&route).await.map_err(denied)?;
+        match (pass, route.seat.live()) {
+            (crate::access::Pass::Bearer(bearer), Some(live)) => Ok(TokenView {
+                access_token: live.access_token.clone(),
+                token_type: live.token_type.clone(),
+                expires_at: bearer.expires_at,
+                scopes: live.scopes.clone(),
+            }),
+            (_, _) => Err(denied(self.inner.access.denial(&route))),
+        }
+    }
+
+    /// Begins nothing more, and returns when every attempt under way has ended and is stored.
+    pub async fn shutdown(&self) {
+        self.inner.mailbox.shutdown().await;
+        let driver = self.inner.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver {
+            drop(driver.await);
+        }
+    }
+}
+
+fn check_url(url: &str) -> Result<(), AppError> {
+    match origin(url) {
+        Some(_) => Ok(()),
+        None => Err(AppError::Invalid(format!("{url:?} is not an http or https URL with a host"))),
+    }
+}
+
+/// How an upstream's URL differs in origin from the one that was logged in to, if it does.
+fn moved(logged_in: &str, configured: &str) -> Option<String> {
+    let same = origin(logged_in).is_some_and(|before| Some(before) == origin(configured));
+    (!same).then(|| format!("the login was made for {logged_in}, and the server is configured as {configured}"))
+}
+
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> Option<(String, String, u16)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?.to_owned();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some((scheme, uri.host()?.to_ascii_lowercase(), port))
+}
