@@ -215,12 +215,13 @@ impl Grant {
         if usable { self.facts.as_ref()?.sendable } else { None }
     }
 
-    /// When the next attempt is due, and what causes it.
+    /// When the next attempt is due, and what causes it. None is while one is under way.
     pub(super) fn next_due(&self, now: Timestamp, policy: &Policy) -> Option<(Timestamp, Trigger)> {
+        if self.flight.is_some() || self.queued.is_some() { None } else { self.planned(now, policy) }
+    }
+
+    fn planned(&self, now: Timestamp, policy: &Policy) -> Option<(Timestamp, Trigger)> {
         self.sendable()?;
-        if self.flight.is_some() || self.queued.is_some() {
-            return None;
-        }
         let facts = self.facts.as_ref()?;
         let (at, trigger) = match (self.wanted, self.retry_at, facts.answer_lost) {
             (Some(trigger), _, _) => (Timestamp::EPOCH, trigger),
@@ -264,6 +265,16 @@ impl Grant {
         }
     }
 
+    fn next_attempt_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        if self.flight.as_ref().is_some_and(|flight| !flight.superseded) {
+            return None;
+        }
+        match self.queued {
+            Some(_) => Some(self.held_until.unwrap_or(now)),
+            None => self.planned(now, policy).map(|(at, _)| at),
+        }
+    }
+
     pub(super) fn status(&self, id: &GrantId, now: Timestamp, policy: &Policy) -> GrantStatus {
         let facts = self.facts.as_ref();
         GrantStatus {
@@ -274,10 +285,7 @@ impl Grant {
             generation: self.generation(),
             tokens: facts.and_then(|facts| facts.tokens.clone()),
             state: self.state(),
-            next_attempt_at: match self.queued {
-                Some(_) => Some(self.held_until.unwrap_or(now)),
-                None => self.next_due(now, policy).map(|(at, _)| at),
-            },
+            next_attempt_at: self.next_attempt_at(now, policy),
             retry_count: self.failures,
             last_attempt_at: facts.and_then(|facts| facts.last_attempt_at),
             last_success_at: facts.and_then(|facts| facts.last_success_at),

@@ -1,0 +1,141 @@
+//! What people are told: every situation has its own words.
+
+use std::collections::BTreeMap;
+
+use everfresh_domain::failure::{Failure, FailureClass};
+use everfresh_domain::grant::LoginEnd;
+use everfresh_domain::health::{Health, HealthAction, Level, Reason};
+use everfresh_domain::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
+use everfresh_domain::{AttemptId, Generation, Policy};
+
+use crate::kit::{HOUR, START, facts, grant, secs};
+
+fn connected() -> GrantStatus {
+    GrantStatus {
+        generation: Generation(1),
+        tokens: facts(secs(60), HOUR).tokens,
+        state: RefreshState::Scheduled,
+        next_attempt_at: Some(START.after(secs(2_800))),
+        ..GrantStatus::unknown(grant("linear"))
+    }
+}
+
+fn expired(status: GrantStatus) -> GrantStatus {
+    GrantStatus { tokens: facts(secs(7_200), HOUR).tokens, ..status }
+}
+
+fn retrying(class: FailureClass) -> GrantStatus {
+    let failure = Failure::without_answer(class, "connection timed out");
+    GrantStatus {
+        state: RefreshState::Retrying,
+        retry_count: 3,
+        next_attempt_at: Some(START.after(secs(40))),
+        last_failure: Some(LastFailure { attempt: AttemptId { run: 1, number: 4 }, at: START, failure }),
+        ..connected()
+    }
+}
+
+fn ended(end: LoginEnd) -> GrantStatus {
+    GrantStatus { state: RefreshState::Failed, next_attempt_at: None, ended: Some(end), ..connected() }
+}
+
+fn unrefreshable(age_s: u64) -> GrantStatus {
+    let mut tokens = facts(secs(age_s), HOUR).tokens.expect("the facts of a login have tokens");
+    tokens.refresh_token = None;
+    GrantStatus { tokens: Some(tokens), state: RefreshState::Idle, next_attempt_at: None, ..connected() }
+}
+
+fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
+    use HealthAction as Do;
+    use Level::{Degraded, Healthy, Unhealthy};
+    let code = || "invalid_grant".to_owned();
+    let refreshing = GrantStatus { state: RefreshState::Refreshing, next_attempt_at: None, ..connected() };
+    vec![
+        (connected(), Healthy, Do::None, Reason::Ok),
+        (refreshing.clone(), Healthy, Do::None, Reason::Refreshing),
+        (expired(refreshing), Healthy, Do::None, Reason::Refreshing),
+        (retrying(FailureClass::Network), Degraded, Do::Retry, Reason::RetryingNetwork),
+        (expired(retrying(FailureClass::Network)), Unhealthy, Do::Retry, Reason::RetryingNetwork),
+        (retrying(FailureClass::AnswerLost), Degraded, Do::Retry, Reason::RetryingNetwork),
+        (retrying(FailureClass::Provider), Degraded, Do::ViewLogs, Reason::RetryingProvider),
+        (expired(retrying(FailureClass::Provider)), Unhealthy, Do::ViewLogs, Reason::RetryingProvider),
+        (retrying(FailureClass::RateLimited), Degraded, Do::ViewLogs, Reason::RateLimited),
+        (retrying(FailureClass::Store), Degraded, Do::ViewLogs, Reason::StoreWriteFailed),
+        (
+            GrantStatus { suspected_dead: true, ..retrying(FailureClass::Suspect) },
+            Degraded,
+            Do::Login,
+            Reason::SuspectedRejected,
+        ),
+        (ended(LoginEnd::Refused { code: code() }), Unhealthy, Do::Login, Reason::RefreshTokenRejected),
+        (ended(LoginEnd::RotationLost { code: code() }), Unhealthy, Do::Login, Reason::RotationLost),
+        (ended(LoginEnd::ClientRejected { code: code() }), Unhealthy, Do::Login, Reason::ClientRejected),
+        (ended(LoginEnd::IssuerChanged { detail: code() }), Unhealthy, Do::Login, Reason::IssuerChanged),
+        (ended(LoginEnd::LoggedOut), Unhealthy, Do::Login, Reason::LoggedOut),
+        (GrantStatus::unknown(grant("linear")), Unhealthy, Do::Login, Reason::LoginRequired),
+        (unrefreshable(60), Healthy, Do::Login, Reason::NoRefreshToken),
+        (unrefreshable(3_000), Degraded, Do::Login, Reason::NoRefreshToken),
+        (unrefreshable(7_200), Unhealthy, Do::Login, Reason::ExpiredNoRefreshToken),
+        (
+            GrantStatus { upstream: UpstreamVerdict::RejectsFresh(Generation(1)), ..connected() },
+            Unhealthy,
+            Do::Login,
+            Reason::RejectedAfterRefresh,
+        ),
+        (
+            GrantStatus { missing_scopes: vec!["write".into()], ..connected() },
+            Degraded,
+            Do::Login,
+            Reason::InsufficientScope,
+        ),
+        (
+            GrantStatus { unsaved: Some("disk full".into()), ..connected() },
+            Degraded,
+            Do::ViewLogs,
+            Reason::StoreWriteFailed,
+        ),
+        (
+            GrantStatus { unreadable: Some("damaged".into()), ..connected() },
+            Unhealthy,
+            Do::ViewLogs,
+            Reason::StoreUnreadable,
+        ),
+        (GrantStatus { clock_skew_s: Some(-90), ..connected() }, Degraded, Do::Configure, Reason::ClockSkew),
+        (
+            GrantStatus { misconfigured: Some("no such file".into()), ..connected() },
+            Unhealthy,
+            Do::Configure,
+            Reason::Misconfigured,
+        ),
+        (GrantStatus { enabled: false, ..connected() }, Healthy, Do::Enable, Reason::Disabled),
+    ]
+}
+
+fn health(status: &GrantStatus) -> Health {
+    status.health(START, &Policy::default())
+}
+
+#[test]
+fn every_situation_has_its_level_action_and_reason() {
+    for (status, level, action, reason) in situations() {
+        let health = health(&status);
+        assert_eq!((health.level, health.action, health.reason), (level, action, reason), "{health:?}");
+    }
+}
+
+#[test]
+fn every_reason_is_reached() {
+    let reached: Vec<Reason> = situations().iter().map(|(_, _, _, reason)| *reason).collect();
+    for reason in Reason::ALL {
+        assert!(reached.contains(reason), "{reason:?}");
+    }
+}
+
+#[test]
+fn no_two_reasons_share_a_text() {
+    let mut words: BTreeMap<String, Reason> = BTreeMap::new();
+    for (status, _, _, reason) in situations() {
+        let other = *words.entry(health(&status).summary).or_insert(reason);
+        assert_eq!(other, reason);
+    }
+}

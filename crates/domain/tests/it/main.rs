@@ -1,0 +1,6 @@
+//! The engine from outside: told what happened, asked what is to be done.
+
+mod endpoint;
+mod engine;
+mod health;
+mod kit;
