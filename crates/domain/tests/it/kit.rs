@@ -140,7 +140,14 @@ impl Stage {
                 facts.ended = Some(LoginEnd::Refused { code: "invalid_grant".into() });
             }
             FailureClass::AnswerLost => facts.answer_lost = facts.sendable,
-            _ => {}
+            FailureClass::Network
+            | FailureClass::Provider
+            | FailureClass::RateLimited
+            | FailureClass::ClientRejected
+            | FailureClass::Suspect
+            | FailureClass::Shape
+            | FailureClass::HeldBack
+            | FailureClass::Store => {}
         }
         self.facts.insert(attempt.grant.clone(), facts.clone());
         self.report(attempt, AttemptOutcome::Failed { failure, facts: Some(Box::new(facts)) });
