@@ -11,6 +11,7 @@ pub mod access;
 pub mod app;
 mod attempt;
 mod board;
+pub mod challenge;
 mod clock_watch;
 mod driver;
 pub mod events;

@@ -12,18 +12,11 @@ pub trait UpstreamIo: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> UpstreamIo for T {}
 
-/// A connection that is ready for HTTP.
-pub struct Dialed {
-    /// The stream.
-    pub io: Box<dyn UpstreamIo>,
-    /// Whether TLS agreed on HTTP/2 (ALPN `h2`).
-    pub http2: bool,
-}
-
 /// Opens connections for the data plane, by the same rules as every other outbound call.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait Dialer: Send + Sync {
-    /// Connects to the origin of `server`'s URL. The error says what could not be reached and why.
-    async fn dial(&self, server: &ServerSettings) -> io::Result<Dialed>;
+    /// Connects to the origin of `server`'s URL, ready for HTTP/1.1. The error says what could not
+    /// be reached and why.
+    async fn dial(&self, server: &ServerSettings) -> io::Result<Box<dyn UpstreamIo>>;
 }

@@ -12,7 +12,7 @@ mod secrets;
 mod store;
 
 pub use clock::Clock;
-pub use dialer::{Dialed, Dialer, UpstreamIo};
+pub use dialer::{Dialer, UpstreamIo};
 pub use entropy::Entropy;
 pub use metrics::Metrics;
 pub use oauth::{

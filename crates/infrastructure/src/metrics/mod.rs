@@ -1,1 +1,124 @@
-//! The Prometheus recorder.
+//! Prometheus: what the refresh engine did, under the names of `docs/OPERATING.md`.
+//!
+//! The recorder is the process's; the data plane counts its requests through the same facade.
+//! There is no listener here: a route of ours renders the text.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use everfresh_application::ports::Metrics;
+use everfresh_domain::{GrantId, GrantStatus, Level, Timestamp};
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
+
+/// Buckets of refreshes, in seconds: from a quick provider to a stuck one.
+const REFRESH: [f64; 7] = [0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+/// Buckets of durable writes.
+const STORE: [f64; 7] = [0.000_5, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
+/// Buckets of upstream answers.
+const UPSTREAM: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
+/// Buckets of what the proxy itself adds.
+const OVERHEAD: [f64; 7] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.01, 0.1];
+
+/// The metrics of this process.
+pub struct PrometheusMetrics {
+    handle: PrometheusHandle,
+    process: Mutex<Collector>,
+}
+
+impl PrometheusMetrics {
+    /// Makes the recorder the process's. Fails if there is one already.
+    pub fn install() -> Result<Self, BuildError> {
+        let buckets: [(&str, &[f64]); 4] = [
+            ("everfresh_oauth_refresh_duration_seconds", &REFRESH),
+            ("everfresh_store_write_seconds", &STORE),
+            ("everfresh_proxy_upstream_seconds", &UPSTREAM),
+            ("everfresh_proxy_overhead_seconds", &OVERHEAD),
+        ];
+        let mut builder = PrometheusBuilder::new();
+        for (name, buckets) in buckets {
+            builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
+        }
+        let handle = builder.install_recorder()?;
+        gauge!("everfresh_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        Ok(Self { handle, process: Mutex::new(Collector::default()) })
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self) -> String {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).collect();
+        self.handle.render()
+    }
+
+    /// Folds samples together. To be called now and then: nobody may ever scrape.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+/// A moment as Prometheus has it; 0 for none.
+fn moment(at: Option<Timestamp>) -> f64 {
+    at.map_or(0.0, Timestamp::as_secs_f64)
+}
+
+fn level(level: Level) -> f64 {
+    match level {
+        Level::Healthy => 0.0,
+        Level::Degraded => 1.0,
+        Level::Unhealthy => 2.0,
+    }
+}
+
+impl Metrics for PrometheusMetrics {
+    fn attempt_ended(&self, grant: &GrantId, result: &'static str, reason: &'static str, duration: Duration) {
+        let server = grant.to_string();
+        let labels = [("server", server.clone()), ("result", result.to_owned()), ("reason", reason.to_owned())];
+        counter!("everfresh_oauth_refresh_total", &labels).increment(1);
+        if !duration.is_zero() {
+            let labels = [("server", server), ("result", result.to_owned())];
+            histogram!("everfresh_oauth_refresh_duration_seconds", &labels).record(duration);
+        }
+    }
+
+    fn published(&self, status: &GrantStatus, health: Level) {
+        let labels = [("server", status.id.to_string())];
+        gauge!("everfresh_token_expiry_timestamp_seconds", &labels).set(moment(status.expires_at()));
+        gauge!("everfresh_refresh_next_attempt_timestamp_seconds", &labels).set(moment(status.next_attempt_at));
+        gauge!("everfresh_refresh_last_success_timestamp_seconds", &labels).set(moment(status.last_success_at));
+        gauge!("everfresh_refresh_retries", &labels).set(f64::from(status.retry_count));
+        gauge!("everfresh_health_level", &labels).set(level(health));
+    }
+
+    /// The exporter keeps a series for ever; a removed server's gauges say that they mean nothing.
+    fn removed(&self, grant: &GrantId) {
+        let labels = [("server", grant.to_string())];
+        let gauges = [
+            "everfresh_token_expiry_timestamp_seconds",
+            "everfresh_refresh_next_attempt_timestamp_seconds",
+            "everfresh_refresh_last_success_timestamp_seconds",
+            "everfresh_refresh_retries",
+            "everfresh_health_level",
+        ];
+        for name in gauges {
+            gauge!(name, &labels).set(f64::NAN);
+        }
+    }
+
+    fn in_flight(&self, attempts: usize) {
+        gauge!("everfresh_refresh_in_flight").set(attempts as f64);
+    }
+
+    fn grants(&self, state: &'static str, count: usize) {
+        gauge!("everfresh_grants", "state" => state).set(count as f64);
+    }
+
+    fn store_failed(&self, operation: &'static str) {
+        counter!("everfresh_store_errors_total", "op" => operation).increment(1);
+    }
+
+    fn store_written(&self, duration: Duration) {
+        histogram!("everfresh_store_write_seconds").record(duration);
+    }
+}

@@ -1,1 +1,132 @@
-//! OAuth on the wire.
+//! OAuth on the wire: token requests, revocation, discovery and registration.
+//!
+//! Requests are built from the `oauth2` crate's types. Its answer parser is strict where providers
+//! are not, so answers are read here: [`parse`] takes what they send, [`classify`] says what it means.
+//! When to send anything is decided elsewhere.
+
+mod classify;
+mod discovery;
+mod metadata;
+mod parse;
+mod register;
+mod request;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use everfresh_application::ServerSettings;
+use everfresh_application::ports::{
+    AuthorizationRequest, Challenge, Clock, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery, RegistrationError,
+    TokenKind,
+};
+use everfresh_domain::grant::{Binding, ClientRegistration};
+use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
+
+use crate::http::{HttpFactory, Reach, check_url};
+use wire::Answer;
+
+/// How long a call that no refresh token hangs on may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// OAuth over HTTP.
+pub struct HttpOAuth {
+    factory: Arc<HttpFactory>,
+    clock: Arc<dyn Clock>,
+}
+
+impl HttpOAuth {
+    /// An OAuth client whose connections come from `factory`.
+    pub fn new(factory: Arc<HttpFactory>, clock: Arc<dyn Clock>) -> Self {
+        Self { factory, clock }
+    }
+
+    /// Sends one request on behalf of `server`, if it may go where it is addressed to.
+    async fn send(&self, server: &ServerSettings, request: http::Request<Vec<u8>>) -> Result<Answer, Failure> {
+        let url = request.uri().to_string();
+        let reach = self.reach(server).await;
+        let refused = |cause: String| Failure::without_answer(FailureClass::Network, format!("not sent: {cause}"));
+        check_url(&url, reach).map_err(refused)?;
+        let client =
+            self.factory.client(&url, server.ca_file.as_deref(), reach).map_err(|error| refused(error.to_string()))?;
+        wire::send(&client, request).await
+    }
+
+    /// Where calls on behalf of `server` may go. An issuer that the user wrote down is trusted.
+    async fn reach(&self, server: &ServerSettings) -> Reach {
+        match &server.oauth.issuer {
+            Some(issuer) => Reach::of(issuer).await.max(Reach::of(&server.url).await),
+            None => Reach::of(&server.url).await,
+        }
+    }
+
+    async fn tokens(&self, server: &ServerSettings, request: http::Request<Vec<u8>>) -> Result<TokenResponse, Failure> {
+        let answer = self.send(server, request).await?;
+        classify::classify(&answer, self.clock.now())
+    }
+}
+
+#[async_trait]
+impl OAuthClient for HttpOAuth {
+    async fn refresh(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        refresh_token: &Secret,
+        scopes: &[String],
+    ) -> Result<TokenResponse, Failure> {
+        self.tokens(server, request::refresh(binding, refresh_token, scopes)?).await
+    }
+
+    async fn exchange_code(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        code: &Secret,
+        verifier: &Secret,
+        redirect_uri: &str,
+    ) -> Result<TokenResponse, Failure> {
+        self.tokens(server, request::exchange(binding, code, verifier, redirect_uri)?).await
+    }
+
+    async fn revoke(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        token: &Secret,
+        kind: TokenKind,
+    ) -> Result<(), Failure> {
+        let Some(request) = request::revocation(binding, token, kind)? else { return Ok(()) };
+        let late = || Failure::without_answer(FailureClass::Network, "the revocation endpoint did not answer in time");
+        let answer = tokio::time::timeout(PATIENCE, self.send(server, request)).await.map_err(|_| late())??;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        Err(classify::classify(&answer, self.clock.now()).err().unwrap_or_else(late))
+    }
+}
+
+#[async_trait]
+impl OAuthDiscovery for HttpOAuth {
+    async fn discover(
+        &self,
+        server: &ServerSettings,
+        challenge: Option<Challenge>,
+    ) -> Result<Discovered, DiscoveryError> {
+        discovery::Discovery::new(self, server).await.run(challenge).await
+    }
+
+    async fn register(
+        &self,
+        server: &ServerSettings,
+        discovered: &Discovered,
+        redirect_uris: &[String],
+    ) -> Result<ClientRegistration, RegistrationError> {
+        register::register(self, server, discovered, redirect_uris).await
+    }
+
+    fn authorization_url(&self, request: &AuthorizationRequest) -> Result<String, DiscoveryError> {
+        request::authorization_url(request)
+    }
+}

@@ -1,0 +1,163 @@
+//! What an answer of a token endpoint says about the refresh token that was sent.
+//!
+//! A pure function of status, headers and body. Only an error code of RFC 6749, or a provider's
+//! exact alias of one, ends a login; everything else is tried again. Nothing of the body is in a
+//! message but the code.
+
+use std::time::Duration;
+
+use everfresh_domain::{Failure, FailureClass, Timestamp, TokenResponse};
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::{Map, Value};
+
+use super::parse::{members, text, tokens};
+use super::wire::{Answer, Body};
+
+/// The longest error code that is shown.
+const CODE_MAX: usize = 64;
+
+/// Words for `invalid_grant` of providers that have their own (GitHub, Slack, Supabase).
+const REFUSED: [&str; 5] = [
+    "invalid_grant",
+    "bad_refresh_token",
+    "invalid_refresh_token",
+    "refresh_token_not_found",
+    "refresh_token_already_used",
+];
+
+/// Codes that ask for patience, whatever the status.
+const TRANSIENT: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
+
+/// Tokens, or what the refusal means. `now` is for a `Retry-After` that is a date.
+pub(super) fn classify(answer: &Answer, now: Timestamp) -> Result<TokenResponse, Failure> {
+    let retry_after = retry_after(&answer.headers, now);
+    let status = answer.status;
+    let members = match &answer.body {
+        Body::Whole(body) => members(body),
+        Body::TooLong | Body::Broken => None,
+    };
+    let error = members.as_ref().and_then(error_in);
+    if let (true, None, Some(members)) = (status.is_success(), &error, &members)
+        && let Some(tokens) = tokens(members, date(&answer.headers, DATE))
+    {
+        return Ok(tokens);
+    }
+    let (class, message) = match &error {
+        Some(error) => by_code(error, status, retry_after),
+        None => by_status(answer, members.is_some(), retry_after),
+    };
+    let oauth_error = error.map(|error| error.code);
+    Err(Failure { class, oauth_error, http_status: Some(status.as_u16()), retry_after, message })
+}
+
+/// An error as the provider told it.
+struct ProviderError {
+    /// The code, printable and short.
+    code: String,
+    /// What it means where the words around the code say more than the code.
+    class: Option<FailureClass>,
+}
+
+fn error_in(members: &Map<String, Value>) -> Option<ProviderError> {
+    let nested = members.get("error").and_then(Value::as_object);
+    let code = text(members, "error")
+        .or_else(|| nested.and_then(|nested| text(nested, "code").or_else(|| text(nested, "type"))))
+        .or_else(|| text(members, "error_code"))
+        .or_else(|| text(members, "code").filter(|_| !members.contains_key("access_token")))?;
+    let description = text(members, "error_description").unwrap_or_default();
+    let aadsts = |number: &str| description.contains(&format!("AADSTS{number}"));
+    if aadsts("9010010") {
+        return Some(ProviderError { code: "invalid_target".into(), class: Some(FailureClass::Shape) });
+    }
+    if aadsts("90009") {
+        return Some(ProviderError { code: "invalid_scope".into(), class: Some(FailureClass::Shape) });
+    }
+    // Atlassian's words for a dead refresh token.
+    let dead = code == "unauthorized_client" && description == "refresh_token is invalid";
+    Some(ProviderError { code: printable(code), class: dead.then_some(FailureClass::Refused) })
+}
+
+fn by_code(error: &ProviderError, status: StatusCode, retry_after: Option<Duration>) -> (FailureClass, String) {
+    let code = error.code.as_str();
+    let message = format!("the provider answered {} with the error {code}", status.as_u16());
+    if REFUSED.contains(&code) {
+        return (FailureClass::Refused, message);
+    }
+    if is_transient(status) || TRANSIENT.contains(&code) {
+        let pause = retry_after.is_some() || status == StatusCode::TOO_MANY_REQUESTS;
+        return (if pause { FailureClass::RateLimited } else { FailureClass::Provider }, message);
+    }
+    let class = error.class.unwrap_or_else(|| match code {
+        "invalid_client" => FailureClass::ClientRejected,
+        "invalid_target" | "invalid_scope" => FailureClass::Shape,
+        "invalid_request" | "unauthorized_client" => FailureClass::Suspect,
+        _ if is_refusal(status) || status == StatusCode::BAD_REQUEST => FailureClass::Suspect,
+        _ => FailureClass::Provider,
+    });
+    (class, message)
+}
+
+fn by_status(answer: &Answer, structured: bool, retry_after: Option<Duration>) -> (FailureClass, String) {
+    let status = answer.status;
+    let number = status.as_u16();
+    if status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some()) {
+        return (FailureClass::RateLimited, format!("the provider answered {number} and asks for a pause"));
+    }
+    if structured && is_refusal(status) {
+        return (FailureClass::Suspect, format!("the provider answered {number} without an OAuth error code"));
+    }
+    let message = match &answer.body {
+        Body::Broken if status.is_success() => {
+            return (FailureClass::AnswerLost, "the connection broke in the middle of the answer".to_owned());
+        }
+        _ if status.is_redirection() => {
+            format!("the provider answered with a redirect ({number}); proxy or captive portal?")
+        }
+        Body::TooLong => format!("the provider answered {number} with more than an answer may have"),
+        Body::Broken => format!("the provider answered {number} and broke off"),
+        Body::Whole(_) if structured && status.is_success() => {
+            format!("the provider answered {number} without an access token")
+        }
+        Body::Whole(body) if body.is_empty() => format!("the provider answered {number} with an empty body"),
+        Body::Whole(_) if structured => format!("the provider answered {number} without an OAuth error code"),
+        Body::Whole(_) if is_transient(status) => format!("the provider answered {number}"),
+        Body::Whole(_) => {
+            format!("the provider answered {number} with something that is no JSON; proxy or captive portal?")
+        }
+    };
+    (FailureClass::Provider, message)
+}
+
+fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error()
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(date(headers, RETRY_AFTER)?.since(now)),
+    }
+}
+
+/// A date in a header (RFC 9110 section 5.6.7).
+fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
+    let text = headers.get(name)?.to_str().ok()?;
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Timestamp::from_millis(at.as_millisecond()))
+}
+
+/// Foreign text as it may be shown: short, and printable ASCII only.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(CODE_MAX).collect()
+}
+
+#[cfg(test)]
+#[path = "classify_tests.rs"]
+mod tests;

@@ -1,0 +1,73 @@
+//! One request, one bounded answer. No retries, no redirects.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use everfresh_domain::{Failure, FailureClass};
+use http::{HeaderMap, StatusCode};
+
+/// The longest answer that is read.
+const BODY_MAX: usize = 64 * 1024;
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+}
+
+/// How much of a body came.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// More than is read.
+    TooLong,
+    /// The connection broke in it.
+    Broken,
+}
+
+/// Sends `request`. The failure says whether anything may have arrived.
+pub(super) async fn send(client: &reqwest::Client, request: http::Request<Vec<u8>>) -> Result<Answer, Failure> {
+    let request = reqwest::Request::try_from(request).map_err(|error| not_sent(&error))?;
+    let mut response = client.execute(request).await.map_err(|error| {
+        if error.is_connect() || error.is_builder() {
+            not_sent(&error)
+        } else {
+            let message = format!("the answer was lost: {}", root_cause(&error));
+            Failure::without_answer(FailureClass::AnswerLost, message)
+        }
+    })?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = read(&mut response).await;
+    Ok(Answer { status, headers, body })
+}
+
+fn not_sent(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::without_answer(FailureClass::Network, format!("cannot be reached: {}", root_cause(error)))
+}
+
+async fn read(response: &mut reqwest::Response) -> Body {
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= BODY_MAX => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Body::TooLong,
+            Ok(None) => return Body::Whole(body.freeze()),
+            Err(_) => return Body::Broken,
+        }
+    }
+}
+
+/// The innermost cause, which says what happened and names no URL.
+pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match innermost.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() == io::ErrorKind::TimedOut => "it took too long to connect".to_owned(),
+        Some(_) | None => innermost.to_string(),
+    }
+}
