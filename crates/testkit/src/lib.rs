@@ -1,2 +1,12 @@
-//! placeholder
+//! A world to test everfresh in: clocks, weather, stores that fail, an authorization server as a
+//! pure model and over HTTP, an MCP server, and the invariants that must hold whatever happens.
+//!
+//! Nothing here is in the way of a user's login. The binary has it for `everfresh demo` only.
+
+pub mod clock;
 pub mod contract;
+pub mod mcp;
+pub mod memory;
+pub mod metrics;
+pub mod provider;
+mod serving;

@@ -1,0 +1,203 @@
+//! The OAuth ports over a model, without any socket: for drivers in virtual time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use everfresh_application::ServerSettings;
+use everfresh_application::ports::{
+    AuthorizationRequest, Challenge, Clock, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery, RegistrationError,
+    TokenKind,
+};
+use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
+use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
+use serde_json::{Value, json};
+
+use super::model::{Form, Manner, Model, Reply};
+
+/// Talks to a model. Its reading of answers is simple: how real ones are read is tested elsewhere.
+pub struct ModelClient {
+    model: Arc<Mutex<Model>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ModelClient {
+    /// A client of `model`, whose time is `clock`'s.
+    pub fn new(model: Arc<Mutex<Model>>, clock: Arc<dyn Clock>) -> Self {
+        Self { model, clock }
+    }
+
+    async fn tokens(&self, form: Form) -> Result<TokenResponse, Failure> {
+        let reply = {
+            let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+            model.token(self.clock.now(), &form, None)
+        };
+        tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
+        match reply.manner {
+            Manner::Whole => read(&reply),
+            Manner::Hang => std::future::pending().await,
+            Manner::Endless | Manner::Close => {
+                Err(Failure::without_answer(FailureClass::AnswerLost, "the connection broke"))
+            }
+        }
+    }
+}
+
+fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
+    let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+    let retry_after = reply.headers.iter().find(|(name, _)| name == "retry-after");
+    let failure = |class, oauth_error: Option<&str>| Failure {
+        class,
+        oauth_error: oauth_error.map(str::to_owned),
+        http_status: Some(reply.status),
+        retry_after: retry_after.and_then(|(_, value)| value.parse().ok()).map(Duration::from_secs),
+        message: format!("the model answered {}", reply.status),
+    };
+    if let Some(error) = body["error"].as_str() {
+        return Err(failure(
+            match error {
+                "invalid_grant" => FailureClass::Refused,
+                "invalid_client" => FailureClass::ClientRejected,
+                "invalid_target" | "invalid_scope" => FailureClass::Shape,
+                _ if reply.status >= 500 => FailureClass::Provider,
+                _ => FailureClass::Suspect,
+            },
+            Some(error),
+        ));
+    }
+    let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty());
+    match text("access_token") {
+        Some(access_token) if reply.status < 300 => Ok(TokenResponse {
+            access_token: Secret::new(access_token),
+            token_type: "Bearer".into(),
+            expires_in: body["expires_in"].as_u64().filter(|seconds| *seconds > 0).map(Duration::from_secs),
+            refresh_token: text("refresh_token").map(Secret::new),
+            refresh_token_expires_in: body["refresh_token_expires_in"].as_u64().map(Duration::from_secs),
+            refresh_in: None,
+            scopes: text("scope").map(|scopes| scopes.split(' ').map(str::to_owned).collect()),
+            date: None,
+        }),
+        Some(_) | None if reply.status == 429 => Err(failure(FailureClass::RateLimited, None)),
+        Some(_) | None => Err(failure(FailureClass::Provider, None)),
+    }
+}
+
+fn form(pairs: &[(&str, &str)]) -> Form {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[async_trait]
+impl OAuthClient for ModelClient {
+    async fn refresh(
+        &self,
+        _server: &ServerSettings,
+        binding: &Binding,
+        refresh_token: &Secret,
+        scopes: &[String],
+    ) -> Result<TokenResponse, Failure> {
+        let mut form = form(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token.expose()),
+            ("client_id", &binding.client.client_id),
+        ]);
+        if let (true, Some(resource)) = (binding.shape.resource, &binding.resource) {
+            form.insert("resource".into(), resource.clone());
+        }
+        if binding.shape.scope {
+            form.insert("scope".into(), scopes.join(" "));
+        }
+        self.tokens(form).await
+    }
+
+    async fn exchange_code(
+        &self,
+        _server: &ServerSettings,
+        binding: &Binding,
+        code: &Secret,
+        verifier: &Secret,
+        redirect_uri: &str,
+    ) -> Result<TokenResponse, Failure> {
+        let form = form(&[
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("code_verifier", verifier.expose()),
+            ("redirect_uri", redirect_uri),
+            ("client_id", &binding.client.client_id),
+        ]);
+        self.tokens(form).await
+    }
+
+    async fn revoke(
+        &self,
+        _server: &ServerSettings,
+        _binding: &Binding,
+        token: &Secret,
+        _kind: TokenKind,
+    ) -> Result<(), Failure> {
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        model.revoke(&form(&[("token", token.expose())]));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl OAuthDiscovery for ModelClient {
+    async fn discover(
+        &self,
+        server: &ServerSettings,
+        challenge: Option<Challenge>,
+    ) -> Result<Discovered, DiscoveryError> {
+        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let issuer = model.issuer.clone();
+        Ok(Discovered {
+            authorization_endpoint: format!("{issuer}/authorize"),
+            token_endpoint: format!("{issuer}/token"),
+            registration_endpoint: Some(format!("{issuer}/register")),
+            revocation_endpoint: Some(format!("{issuer}/revoke")),
+            issuer,
+            token_endpoint_auth_methods: vec!["none".into()],
+            scopes_supported: Vec::new(),
+            client_id_metadata_documents: false,
+            iss_in_responses: true,
+            resource: Some(server.url.clone()),
+            resource_scopes: Vec::new(),
+            challenge: challenge.unwrap_or_default(),
+        })
+    }
+
+    async fn register(
+        &self,
+        _server: &ServerSettings,
+        discovered: &Discovered,
+        redirect_uris: &[String],
+    ) -> Result<ClientRegistration, RegistrationError> {
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let reply = model.register(&json!({ "redirect_uris": redirect_uris }));
+        let granted: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        Ok(ClientRegistration {
+            issuer: discovered.issuer.clone(),
+            client_id: granted["client_id"].as_str().unwrap_or_default().to_owned(),
+            client_secret: None,
+            auth_method: ClientAuthMethod::None,
+            secret_expires_at: None,
+            redirect_uris: redirect_uris.to_vec(),
+        })
+    }
+
+    /// The URL that a person would open. [`Model::authorize`] takes its query.
+    fn authorization_url(&self, request: &AuthorizationRequest) -> Result<String, DiscoveryError> {
+        use base64::Engine;
+        use sha2::Digest;
+
+        let digest = sha2::Sha256::digest(request.verifier.expose().as_bytes());
+        let challenge = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(digest);
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("client_id", &request.client_id)
+            .append_pair("redirect_uri", &request.redirect_uri)
+            .append_pair("state", request.state.expose())
+            .append_pair("scope", &request.scopes.join(" "))
+            .append_pair("code_challenge", &challenge)
+            .finish();
+        Ok(format!("{}?{query}", request.authorization_endpoint))
+    }
+}

@@ -1,0 +1,13 @@
+//! An authorization server of our own: a pure model with fault switches, the same over HTTP, and
+//! a client that talks to the model without any socket.
+
+mod client;
+mod http;
+mod model;
+mod switches;
+mod tokens;
+
+pub use client::ModelClient;
+pub use http::ProviderServer;
+pub use model::{Access, Behaviour, Counters, Manner, Model, Reply, Rotation};
+pub use switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};

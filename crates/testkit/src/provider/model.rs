@@ -1,0 +1,483 @@
+//! The authorization server as a pure model: requests and the time in, replies out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use everfresh_domain::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};
+use super::tokens::{Family, Tokens, Worth};
+
+/// Query or form parameters.
+pub(super) type Form = BTreeMap<String, String>;
+
+/// What happens to a refresh token that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Rotation {
+    /// It stays good.
+    Never,
+    /// It is spent; for `grace` it may be used again.
+    SingleUse {
+        /// For how long.
+        grace: Duration,
+    },
+    /// It stays good until its successor was used.
+    PreviousUntilUsed,
+}
+
+/// How the provider works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behaviour {
+    /// How long access tokens live.
+    pub access_lifetime: Duration,
+    /// How long refresh tokens live, if not for ever.
+    pub refresh_lifetime: Option<Duration>,
+    /// What happens to a refresh token that was used.
+    pub rotation: Rotation,
+    /// Whether a spent token that comes again ends the login.
+    pub revokes_family_on_reuse: bool,
+    /// Whether a refresh ends the access tokens before it.
+    pub kills_old_access_tokens: bool,
+    /// Whether there are refresh tokens at all.
+    pub issues_refresh_tokens: bool,
+    /// Whether clients may register by themselves.
+    pub registers_clients: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            access_lifetime: Duration::from_secs(3600),
+            refresh_lifetime: None,
+            rotation: Rotation::SingleUse { grace: Duration::ZERO },
+            revokes_family_on_reuse: true,
+            kills_old_access_tokens: false,
+            issues_refresh_tokens: true,
+            registers_clients: true,
+        }
+    }
+}
+
+/// What the provider has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Requests to the token endpoint, whatever became of them.
+    pub token_requests: u64,
+    /// Refreshes that succeeded, as the provider sees it.
+    pub refreshes: u64,
+    /// Spent refresh tokens that came again.
+    pub reuses: u64,
+    /// Refresh tokens that were refused for another reason.
+    pub refusals: u64,
+    /// Logins that it ended because of a reuse.
+    pub families_revoked: u64,
+    /// Clients that registered.
+    pub registrations: u64,
+    /// People who were sent back with a code.
+    pub authorizations: u64,
+    /// Codes that were exchanged.
+    pub exchanges: u64,
+    /// Tokens that were given back.
+    pub revocations: u64,
+    /// Requests to the protected server with a good token.
+    pub accepted: u64,
+    /// Requests to the protected server with a bad or no token.
+    pub rejected: u64,
+    /// Calls of the tool `count` that were executed.
+    pub executions: u64,
+    /// Streams of the protected server that are open.
+    pub streams_open: u64,
+    /// Streams that the other side closed.
+    pub streams_closed: u64,
+}
+
+/// How a reply goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Whole.
+    #[default]
+    Whole,
+    /// With a body that never ends.
+    Endless,
+    /// Not at all, and the connection stays open.
+    Hang,
+    /// Not at all, and the connection is closed.
+    Close,
+}
+
+/// A reply.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// Headers besides the length.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+    /// How it goes out.
+    pub manner: Manner,
+    /// After how many milliseconds.
+    pub delay_ms: u64,
+}
+
+impl Reply {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Self { status, headers, body: body.to_string(), ..Self::default() }
+    }
+
+    fn error(status: u16, error: &str) -> Self {
+        Self::json(status, &json!({ "error": error }))
+    }
+
+    fn of(manner: Manner) -> Self {
+        Self { status: 200, manner, ..Self::default() }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Client {
+    redirect_uris: Vec<String>,
+    secret: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Code {
+    client_id: String,
+    redirect_uri: String,
+    challenge: String,
+    scope: String,
+}
+
+/// What the protected server should make of a request's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is good.
+    Accepted,
+    /// It is missing, bad or over.
+    Refused,
+}
+
+/// The provider.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Its issuer; every endpoint is under it.
+    pub issuer: String,
+    /// How it works.
+    pub behaviour: Behaviour,
+    /// What it does wrong.
+    pub switches: Switches,
+    /// What it has seen.
+    pub counters: Counters,
+    clients: BTreeMap<String, Client>,
+    codes: BTreeMap<String, Code>,
+    scopes: BTreeMap<Family, String>,
+    tokens: Tokens,
+}
+
+impl Model {
+    /// A provider that works like `behaviour`.
+    pub fn new(behaviour: Behaviour) -> Self {
+        Self { behaviour, ..Self::default() }
+    }
+
+    /// Its metadata (RFC 8414).
+    pub fn metadata(&self) -> Reply {
+        if self.switches.metadata_down {
+            return Reply { status: 503, ..Reply::default() };
+        }
+        let issuer = &self.issuer;
+        let method = match self.switches.auth {
+            AuthRule::None => "none",
+            AuthRule::Basic => "client_secret_basic",
+            AuthRule::Post => "client_secret_post",
+        };
+        let mut document = json!({
+            "issuer": issuer,
+            "authorization_endpoint": format!("{issuer}/authorize"),
+            "token_endpoint": format!("{issuer}/token"),
+            "revocation_endpoint": format!("{issuer}/revoke"),
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "token_endpoint_auth_methods_supported": [method],
+            "code_challenge_methods_supported": ["S256"],
+            "scopes_supported": ["read", "write", "offline_access"],
+            "authorization_response_iss_parameter_supported": true,
+        });
+        if self.behaviour.registers_clients {
+            document["registration_endpoint"] = json!(format!("{issuer}/register"));
+        }
+        Reply::json(200, &document)
+    }
+
+    /// Registers a client (RFC 7591).
+    pub fn register(&mut self, request: &Value) -> Reply {
+        let uris = request["redirect_uris"].as_array().cloned().unwrap_or_default();
+        let redirect_uris: Vec<String> = uris.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        if redirect_uris.is_empty() {
+            return Reply::error(400, "invalid_redirect_uri");
+        }
+        self.counters.registrations += 1;
+        let client_id = format!("client-{}", self.counters.registrations);
+        let secret = (self.switches.auth != AuthRule::None).then(|| format!("secret-canary-{client_id}"));
+        let mut granted = json!({ "client_id": client_id, "redirect_uris": redirect_uris });
+        if let Some(secret) = &secret {
+            granted["client_secret"] = json!(secret);
+            granted["token_endpoint_auth_method"] = request["token_endpoint_auth_method"].clone();
+        }
+        self.clients.insert(client_id, Client { redirect_uris, secret });
+        Reply::json(201, &granted)
+    }
+
+    /// Sends a person who says yes back to the client (RFC 6749 section 4.1.2).
+    pub fn authorize(&mut self, query: &Form) -> Reply {
+        let given = |name: &str| query.get(name).cloned().unwrap_or_default();
+        let (client_id, redirect_uri) = (given("client_id"), given("redirect_uri"));
+        let known = self.clients.get(&client_id).is_some_and(|client| client.redirect_uris.contains(&redirect_uri));
+        if !known {
+            return Reply { status: 400, body: "Unknown client or redirect URI".into(), ..Reply::default() };
+        }
+        self.counters.authorizations += 1;
+        let code = format!("code-canary-{}", self.counters.authorizations);
+        let separator = if redirect_uri.contains('?') { '&' } else { '?' };
+        let answer = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("code", &code)
+            .append_pair("state", &given("state"))
+            .append_pair("iss", &self.issuer)
+            .finish();
+        let location = format!("{redirect_uri}{separator}{answer}");
+        let (challenge, scope) = (given("code_challenge"), given("scope"));
+        self.codes.insert(code, Code { client_id, redirect_uri, challenge, scope });
+        Reply { status: 302, headers: vec![("location".into(), location)], ..Reply::default() }
+    }
+
+    /// The token endpoint. `basic` are the credentials of a Basic header.
+    pub fn token(&mut self, now: Timestamp, form: &Form, basic: Option<(&str, &str)>) -> Reply {
+        self.counters.token_requests += 1;
+        let fault = self.take_fault();
+        let processed = match &fault {
+            None | Some(Fault::CloseAfter) => self.grant_tokens(now, form, basic),
+            Some(_) => Reply::default(),
+        };
+        let reply = match fault {
+            None => processed,
+            Some(fault) => faulty(fault),
+        };
+        let skewed = now.as_millis().saturating_add(self.switches.clock_ahead_s.saturating_mul(1000));
+        let date = Timestamp::from_millis(skewed);
+        let mut headers = reply.headers;
+        headers.push(("date".to_owned(), http_date(date)));
+        Reply { headers, delay_ms: self.switches.delay_ms, ..reply }
+    }
+
+    fn take_fault(&mut self) -> Option<Fault> {
+        let fault = self.switches.fault.clone()?;
+        match &mut self.switches.fault_count {
+            None => Some(fault),
+            Some(0) => None,
+            Some(count) => {
+                *count -= 1;
+                Some(fault)
+            }
+        }
+    }
+
+    fn grant_tokens(&mut self, now: Timestamp, form: &Form, basic: Option<(&str, &str)>) -> Reply {
+        let client_id = match self.authenticated(form, basic) {
+            Ok(client_id) => client_id,
+            Err(reply) => return reply,
+        };
+        match self.switches.resource {
+            ResourceRule::Required if !form.contains_key("resource") => return Reply::error(400, "invalid_target"),
+            ResourceRule::Rejected if form.contains_key("resource") => return Reply::error(400, "invalid_target"),
+            ResourceRule::Ignored | ResourceRule::Required | ResourceRule::Rejected => {}
+        }
+        match form.get("grant_type").map(String::as_str) {
+            Some("authorization_code") => self.exchange(now, &client_id, form),
+            Some("refresh_token") => self.refresh(now, form),
+            _ => Reply::error(400, "unsupported_grant_type"),
+        }
+    }
+
+    fn authenticated(&self, form: &Form, basic: Option<(&str, &str)>) -> Result<String, Reply> {
+        let unknown = || Reply::error(401, "invalid_client");
+        if form.get("client_secret").is_some_and(String::is_empty) {
+            return Err(Reply::error(400, "invalid_request"));
+        }
+        let in_body = form.get("client_id").map(String::as_str);
+        let client_id = basic.map(|(id, _)| id).or(in_body).ok_or_else(unknown)?;
+        let client = self.clients.get(client_id).ok_or_else(unknown)?;
+        let shown = match self.switches.auth {
+            AuthRule::None => return Ok(client_id.to_owned()),
+            AuthRule::Basic => basic.map(|(_, secret)| secret),
+            AuthRule::Post => form.get("client_secret").map(String::as_str),
+        };
+        if shown == client.secret.as_deref() { Ok(client_id.to_owned()) } else { Err(unknown()) }
+    }
+
+    fn exchange(&mut self, now: Timestamp, client_id: &str, form: &Form) -> Reply {
+        let Some(code) = form.get("code").and_then(|code| self.codes.remove(code)) else {
+            return Reply::error(400, "invalid_grant");
+        };
+        let verifier = form.get("code_verifier").cloned().unwrap_or_default();
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+        let same_redirect = form.get("redirect_uri") == Some(&code.redirect_uri);
+        if code.client_id != client_id || code.challenge != challenge || !same_redirect {
+            return Reply::error(400, "invalid_grant");
+        }
+        self.counters.exchanges += 1;
+        let family = self.tokens.new_family();
+        self.scopes.insert(family, code.scope);
+        let refresh_token = self
+            .behaviour
+            .issues_refresh_tokens
+            .then(|| self.tokens.issue_refresh(now, family, self.behaviour.refresh_lifetime));
+        self.issued(now, family, refresh_token)
+    }
+
+    fn refresh(&mut self, now: Timestamp, form: &Form) -> Reply {
+        if self.switches.require_scope && !form.contains_key("scope") {
+            return Reply::error(400, "invalid_scope");
+        }
+        let token = form.get("refresh_token").cloned().unwrap_or_default();
+        match self.tokens.worth(now, &token, self.behaviour.rotation) {
+            Worth::Dead => {
+                self.counters.refusals += 1;
+                Reply::error(400, "invalid_grant")
+            }
+            Worth::Reused(family) => {
+                self.counters.reuses += 1;
+                if self.behaviour.revokes_family_on_reuse {
+                    self.counters.families_revoked += 1;
+                    self.tokens.revoke(family);
+                }
+                Reply::error(400, "invalid_grant")
+            }
+            Worth::Good(family) => {
+                self.counters.refreshes += 1;
+                if self.behaviour.kills_old_access_tokens {
+                    self.tokens.kill_access_of(family);
+                }
+                let rotates = self.behaviour.rotation != Rotation::Never
+                    && self.switches.refresh_token == RefreshTokenShape::Present;
+                let next = rotates.then(|| {
+                    let next = self.tokens.issue_refresh(now, family, self.behaviour.refresh_lifetime);
+                    self.tokens.spend(now, &token, &next);
+                    next
+                });
+                self.issued(now, family, next)
+            }
+        }
+    }
+
+    fn issued(&mut self, now: Timestamp, family: Family, refresh_token: Option<String>) -> Reply {
+        let lifetime = self.behaviour.access_lifetime;
+        let access_token = self.tokens.issue_access(now, family, lifetime);
+        let seconds = lifetime.as_secs();
+        let scope = self.scopes.get(&family).cloned().unwrap_or_default();
+        let mut answer = json!({ "access_token": access_token, "token_type": "Bearer", "scope": scope });
+        match self.switches.expires_in {
+            ExpiresIn::Absent => {}
+            ExpiresIn::Number => answer["expires_in"] = json!(seconds),
+            ExpiresIn::Zero => answer["expires_in"] = json!(0),
+            ExpiresIn::Text => answer["expires_in"] = json!(seconds.to_string()),
+            ExpiresIn::Float => answer["expires_in"] = json!(lifetime.as_secs_f64()),
+            ExpiresIn::Negative => answer["expires_in"] = json!(-1),
+            ExpiresIn::Huge => answer["expires_in"] = json!(1e12),
+        }
+        match (self.switches.refresh_token, refresh_token) {
+            (RefreshTokenShape::Null, _) => answer["refresh_token"] = Value::Null,
+            (RefreshTokenShape::Empty, _) => answer["refresh_token"] = json!(""),
+            (_, Some(refresh_token)) => answer["refresh_token"] = json!(refresh_token),
+            (RefreshTokenShape::Present | RefreshTokenShape::Omitted, None) => {}
+        }
+        if let Some(seconds) = self.switches.refresh_token_expires_in {
+            answer["refresh_token_expires_in"] = json!(seconds);
+        }
+        let status = self.switches.success_status;
+        if self.switches.form_encoded { form_encoded(status, &answer) } else { Reply::json(status, &answer) }
+    }
+
+    /// Takes a token back (RFC 7009).
+    pub fn revoke(&mut self, form: &Form) -> Reply {
+        self.counters.revocations += 1;
+        if let Some(family) = form.get("token").and_then(|token| self.tokens.family_of(token)) {
+            self.tokens.revoke(family);
+        }
+        Reply { status: 200, ..Reply::default() }
+    }
+
+    /// What the protected server should make of a request with this token. `opening` is a request
+    /// that begins a session.
+    pub fn access(&mut self, now: Timestamp, access_token: Option<&str>, opening: bool) -> Access {
+        let free = opening && self.switches.upstream == UpstreamFault::AnonymousInitialize;
+        let refuses = self.switches.upstream == UpstreamFault::RefusesAll;
+        let good = !refuses && access_token.is_some_and(|token| self.tokens.accepts(now, token));
+        if good || free {
+            self.counters.accepted += 1;
+            Access::Accepted
+        } else {
+            self.counters.rejected += 1;
+            Access::Refused
+        }
+    }
+
+    /// Ends every login.
+    pub fn revoke_all(&mut self) {
+        self.tokens.revoke_all();
+    }
+
+    /// Ends every access token, and no login.
+    pub fn expire_access_tokens(&mut self) {
+        self.tokens.expire_access();
+    }
+
+    /// Forgets every client.
+    pub fn forget_clients(&mut self) {
+        self.clients.clear();
+    }
+}
+
+fn faulty(fault: Fault) -> Reply {
+    match fault {
+        Fault::Error { status, error } => Reply::error(status, &error),
+        Fault::Status { status, body, retry_after } => {
+            let headers = retry_after.into_iter().map(|value| ("retry-after".to_owned(), value)).collect();
+            Reply { status, body, headers, ..Reply::default() }
+        }
+        Fault::Portal => {
+            let headers = vec![("location".to_owned(), "http://portal.invalid/login".to_owned())];
+            Reply { status: 302, headers, ..Reply::default() }
+        }
+        Fault::Html => Reply { status: 200, body: "<html>Welcome to the hotel</html>".into(), ..Reply::default() },
+        Fault::WrongTypes => Reply::json(200, &json!({ "access_token": 7, "expires_in": [], "refresh_token": {} })),
+        Fault::Huge => Reply { status: 200, body: " ".repeat(10 << 20), ..Reply::default() },
+        Fault::Endless => Reply::of(Manner::Endless),
+        Fault::Hang => Reply::of(Manner::Hang),
+        Fault::CloseBefore | Fault::CloseAfter => Reply::of(Manner::Close),
+    }
+}
+
+fn form_encoded(status: u16, answer: &Value) -> Reply {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        form.append_pair(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+    let headers = vec![("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())];
+    Reply { status, headers, body: form.finish(), ..Reply::default() }
+}
+
+fn http_date(at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

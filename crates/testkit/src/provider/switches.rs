@@ -1,0 +1,178 @@
+//! Everything that providers do wrong, as switches that can be set over HTTP.
+
+use serde::{Deserialize, Serialize};
+
+/// How a new refresh token appears in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshTokenShape {
+    /// As it should.
+    #[default]
+    Present,
+    /// Not at all; the old one stays good.
+    Omitted,
+    /// As `null`; the old one stays good.
+    Null,
+    /// As an empty text; the old one stays good.
+    Empty,
+}
+
+/// How the lifetime appears in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiresIn {
+    /// As a number.
+    #[default]
+    Number,
+    /// Not at all.
+    Absent,
+    /// As 0.
+    Zero,
+    /// As a text.
+    Text,
+    /// As a float.
+    Float,
+    /// As -1.
+    Negative,
+    /// As 1e12.
+    Huge,
+}
+
+/// What the token endpoint does instead of its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Fault {
+    /// An error of RFC 6749 section 5.2 with this status.
+    Error {
+        /// The status.
+        status: u16,
+        /// The code.
+        error: String,
+    },
+    /// A status with a body and perhaps `Retry-After`.
+    Status {
+        /// The status.
+        status: u16,
+        /// The body.
+        body: String,
+        /// The header.
+        retry_after: Option<String>,
+    },
+    /// A redirect to a captive portal.
+    Portal,
+    /// 200 and HTML.
+    Html,
+    /// 200 and members of wrong types.
+    WrongTypes,
+    /// 200 and 10 MiB.
+    Huge,
+    /// 200 and a body that never ends.
+    Endless,
+    /// No answer, ever; nothing is processed.
+    Hang,
+    /// The connection is closed; nothing is processed.
+    CloseBefore,
+    /// The request is processed, and the connection is closed without an answer.
+    CloseAfter,
+}
+
+/// What the provider thinks of `resource` in a token request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceRule {
+    /// It does not care.
+    #[default]
+    Ignored,
+    /// Without it: `invalid_target`.
+    Required,
+    /// With it: `invalid_target`.
+    Rejected,
+}
+
+/// How clients must authenticate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthRule {
+    /// As public clients.
+    #[default]
+    None,
+    /// By Basic.
+    Basic,
+    /// By `client_secret` in the body.
+    Post,
+}
+
+/// What the protected server does to requests with a good token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum UpstreamFault {
+    /// It serves them.
+    #[default]
+    None,
+    /// 401 to every token.
+    RefusesAll,
+    /// 403 `insufficient_scope` to every call of a tool, for want of this scope.
+    WantsScope {
+        /// The scope.
+        scope: String,
+    },
+    /// 500 where it should say 401.
+    ServerErrorOnBadToken,
+    /// `initialize` needs no token.
+    AnonymousInitialize,
+}
+
+/// All switches. The default is a well-behaved provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Switches {
+    /// How a new refresh token appears.
+    pub refresh_token: RefreshTokenShape,
+    /// How the lifetime appears.
+    pub expires_in: ExpiresIn,
+    /// `refresh_token_expires_in`, where the provider tells.
+    pub refresh_token_expires_in: Option<u64>,
+    /// Whether answers are form-encoded.
+    pub form_encoded: bool,
+    /// The status of a good answer.
+    pub success_status: u16,
+    /// What the token endpoint does instead.
+    pub fault: Option<Fault>,
+    /// How often it still does that; `None` until it is switched off.
+    pub fault_count: Option<u32>,
+    /// How long every token request takes, in milliseconds.
+    pub delay_ms: u64,
+    /// Whether metadata cannot be had.
+    pub metadata_down: bool,
+    /// What it thinks of `resource`.
+    pub resource: ResourceRule,
+    /// Whether a refresh must name its scopes.
+    pub require_scope: bool,
+    /// How clients must authenticate.
+    pub auth: AuthRule,
+    /// How far its clock is ahead, in seconds.
+    pub clock_ahead_s: i64,
+    /// What the protected server does.
+    pub upstream: UpstreamFault,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            refresh_token: RefreshTokenShape::default(),
+            expires_in: ExpiresIn::default(),
+            refresh_token_expires_in: None,
+            form_encoded: false,
+            success_status: 200,
+            fault: None,
+            fault_count: None,
+            delay_ms: 0,
+            metadata_down: false,
+            resource: ResourceRule::default(),
+            require_scope: false,
+            auth: AuthRule::default(),
+            clock_ahead_s: 0,
+            upstream: UpstreamFault::default(),
+        }
+    }
+}

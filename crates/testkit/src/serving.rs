@@ -1,0 +1,121 @@
+//! A small HTTP server on loopback for the servers of this crate.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use everfresh_domain::Timestamp;
+use futures_util::stream;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::provider::{Manner, Reply};
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A request whose body has come in whole.
+pub(crate) struct Received {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Received {
+    /// The token of an `Authorization: Bearer` header.
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    }
+}
+
+/// A server that runs until it is dropped.
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves `handle` at `address`. An error of `handle` closes the connection without an answer.
+pub(crate) async fn serve<H, F>(address: SocketAddr, handle: H) -> io::Result<Serving>
+where
+    H: Fn(Received) -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<Response<Body>>> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let handle = Arc::new(handle);
+    let task = tokio::spawn(async move {
+        // Connections end with the server: a provider that is down answers nobody.
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream.set_nodelay(true));
+            while connections.try_join_next().is_some() {}
+            let handle = Arc::clone(&handle);
+            let service = service_fn(move |request| receive(Arc::clone(&handle), request));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            connections.spawn(async move { drop(connection.await) });
+        }
+    });
+    Ok(Serving { address, task: task.abort_handle() })
+}
+
+async fn receive<H, F>(handle: Arc<H>, request: Request<Incoming>) -> io::Result<Response<Body>>
+where
+    H: Fn(Received) -> F,
+    F: Future<Output = io::Result<Response<Body>>>,
+{
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    handle(Received { method: head.method, uri: head.uri, headers: head.headers, body }).await
+}
+
+/// A whole body.
+pub(crate) fn whole(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body of chunks.
+pub(crate) fn streaming(chunks: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Body {
+    use futures_util::StreamExt;
+
+    StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync()
+}
+
+/// Sends a model's reply in the manner that it wants.
+pub(crate) async fn send(reply: Reply) -> io::Result<Response<Body>> {
+    if reply.delay_ms > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(reply.delay_ms)).await;
+    }
+    let mut response = Response::builder().status(reply.status);
+    for (name, value) in &reply.headers {
+        response = response.header(name, value);
+    }
+    let body = match reply.manner {
+        Manner::Whole => whole(reply.body),
+        Manner::Endless => streaming(stream::repeat(Bytes::from_static(&[b' '; 1024]))),
+        Manner::Hang => std::future::pending().await,
+        Manner::Close => return Err(io::Error::other("told to close")),
+    };
+    response.body(body).map_err(io::Error::other)
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
