@@ -1,1 +1,15 @@
-//! placeholder
+//! What people and programs see of everfresh: the data plane, the API, events, health, metrics and
+//! the page, behind one guard on one listener.
+//!
+//! Deliberately absent: stores, OAuth and any decision about tokens. Connections to upstreams come
+//! through a port; how the metrics look is somebody else's function.
+
+pub mod api;
+pub mod guard;
+mod page;
+pub mod problem;
+pub mod proxy;
+mod server;
+
+pub use guard::{Guard, LocalKey};
+pub use server::{Parts, Server};

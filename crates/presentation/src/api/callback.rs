@@ -1,0 +1,61 @@
+//! Where the provider sends people back to, and what they read then.
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use everfresh_application::CallbackQuery;
+use everfresh_domain::Secret;
+use everfresh_domain::login::LoginOutcome;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::Shared;
+use super::logins::described;
+use crate::page;
+
+/// The parameters of RFC 6749 section 4.1.2 and RFC 9207.
+#[derive(Deserialize)]
+pub(super) struct Answer {
+    code: Option<String>,
+    state: Option<String>,
+    iss: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+/// Takes the provider's answer. The login goes on even if the browser goes away.
+pub(super) async fn callback(State(shared): State<Shared>, Query(answer): Query<Answer>) -> Response {
+    let answer = CallbackQuery {
+        code: answer.code.map(Secret::new),
+        state: answer.state.map(Secret::new),
+        iss: answer.iss,
+        error: answer.error,
+        error_description: answer.error_description,
+    };
+    let (status, title, text) = match shared.application.finish_login(answer).await {
+        Ok(finished) => {
+            let name = finished.grant.to_string();
+            match &finished.outcome {
+                LoginOutcome::Succeeded => {
+                    let lasts = finished.lasts_until.map_or_else(
+                        || "everfresh keeps this login fresh from here on.".to_owned(),
+                        |until| format!("The provider gave no refresh token: this login lasts until {until}."),
+                    );
+                    (StatusCode::OK, format!("Logged in to {name}"), format!("{lasts} You can close this window."))
+                }
+                LoginOutcome::Denied { .. }
+                | LoginOutcome::TimedOut
+                | LoginOutcome::Cancelled
+                | LoginOutcome::Failed { .. } => {
+                    let told = described(&finished.outcome).message;
+                    (
+                        StatusCode::BAD_REQUEST,
+                        format!("Not logged in to {name}"),
+                        format!("{told} Try again with: everfresh login {name}"),
+                    )
+                }
+            }
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, "Not logged in".to_owned(), format!("{error}.")),
+    };
+    (status, page::message(&title, &text)).into_response()
+}

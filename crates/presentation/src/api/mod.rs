@@ -1,0 +1,133 @@
+//! The API and all other routes but the data plane's.
+//!
+//! Every request passes the guard's check of `Host` and `Origin`; `/api` and `/events` need the
+//! local key, or the page's cookie from the page itself.
+
+mod callback;
+mod events;
+mod logins;
+mod openapi;
+mod servers;
+mod status;
+pub mod views;
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use everfresh_domain::GrantId;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::request::Parts as Head;
+use http::{HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::page;
+use crate::problem::Problem;
+use crate::server::Parts;
+
+/// What every route can use.
+pub(crate) type Shared = Arc<Parts>;
+
+/// The longest body that an API call may have.
+const BODY_MAX: usize = 64 * 1024;
+
+pub(crate) fn router(parts: Parts) -> Router {
+    let shared: Shared = Arc::new(parts);
+    let api = Router::new()
+        .route("/api/v1/servers", get(servers::list).post(servers::add))
+        .route("/api/v1/servers/{name}", get(servers::show).patch(servers::change).delete(servers::remove))
+        .route("/api/v1/servers/{name}/login", post(logins::start))
+        .route("/api/v1/servers/{name}/logout", post(servers::logout))
+        .route("/api/v1/servers/{name}/refresh", post(servers::refresh))
+        .route("/api/v1/servers/{name}/enable", post(servers::enable))
+        .route("/api/v1/servers/{name}/disable", post(servers::disable))
+        .route("/api/v1/servers/{name}/journal", get(servers::journal))
+        .route("/api/v1/servers/{name}/token", get(servers::token))
+        .route("/api/v1/logins/{flow}", get(logins::outcome))
+        .route("/api/v1/page-link", post(status::page_link))
+        .route("/api/v1/status", get(status::status))
+        .route("/events", get(events::events))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
+    Router::new()
+        .merge(api)
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .route("/oauth/callback", get(callback::callback))
+        .route("/openapi.json", get(openapi::document))
+        .route("/", get(page::page))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
+        .fallback(fallback)
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), check_place))
+        .layer(middleware::map_response(harden))
+        .with_state(shared)
+}
+
+/// 404 as JSON, also where an MCP client looks for an authorization server: finding one here, it
+/// would start its own OAuth against us.
+async fn fallback() -> Problem {
+    Problem::not_found("there is nothing here; servers are under /mcp/NAME, the API under /api/v1")
+}
+
+async fn check_place(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    match shared.guard.check_place(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn demand_key(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    match shared.guard.caller(shared.application.now(), request.headers()) {
+        Ok(_) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Headers that keep browsers from doing more with an answer than they should.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let defaults = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, page::CONTENT_POLICY),
+    ];
+    for (name, value) in defaults {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The grant in a path: `name` or `name@account`.
+pub(crate) struct Grant(pub(crate) GrantId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Grant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut Head, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<String>::from_request_parts(head, state).await;
+        let name = path.map_err(|error| Problem::not_found(error.to_string()))?.0;
+        let no_such = || everfresh_application::AppError::NoSuchServer(name.clone()).into();
+        name.parse().map(Self).map_err(|_| no_such())
+    }
+}
+
+/// A JSON body, read with words that say where it is wrong.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> axum::extract::FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let json = Json::<T>::from_request(request, state).await;
+        json.map(|Json(value)| Self(value)).map_err(|error| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request", error.body_text())
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! The API's own description (OpenAPI 3.1), made from the code that serves it.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+use super::{events, logins, servers, status, views};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "everfresh", description = "Logins that stay fresh. Every call needs the local key."),
+    paths(
+        servers::list,
+        servers::show,
+        servers::add,
+        servers::change,
+        servers::remove,
+        servers::logout,
+        servers::refresh,
+        servers::enable,
+        servers::disable,
+        servers::journal,
+        servers::token,
+        logins::start,
+        logins::outcome,
+        status::healthz,
+        status::readyz,
+        status::metrics,
+        status::status,
+        status::page_link,
+        events::events,
+    ),
+    components(schemas(
+        views::Server,
+        views::Servers,
+        views::NewServer,
+        views::NewOAuth,
+        views::Change,
+        views::Refreshed,
+        views::AccessToken,
+        views::LoginStarted,
+        views::LoginState,
+    ))
+)]
+struct Description;
+
+/// The document.
+pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Description::openapi())
+}

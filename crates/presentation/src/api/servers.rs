@@ -1,0 +1,187 @@
+//! Servers and their grants.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use everfresh_application::ports::{JournalEntry, JournalOutcome};
+use everfresh_application::{RefreshOutcome, ServerSettings};
+use everfresh_domain::GrantId;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::views::{AccessToken, Change, NewServer, Refreshed, Server, Servers};
+use super::{Body, Grant, Shared};
+use crate::problem::Problem;
+
+/// Entries of a journal that are shown unless more are asked for.
+const JOURNAL_SHOWN: usize = 50;
+
+/// Every grant.
+#[utoipa::path(get, path = "/api/v1/servers", responses((status = 200, body = Servers)))]
+pub(super) async fn list(State(shared): State<Shared>) -> Json<Servers> {
+    let servers = shared.application.servers().iter().map(Server::from).collect();
+    Json(Servers { servers, problems: shared.application.not_ready() })
+}
+
+/// One grant.
+#[utoipa::path(get, path = "/api/v1/servers/{name}", params(("name" = String, Path)),
+    responses((status = 200, body = Server), (status = 404)))]
+pub(super) async fn show(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Server>, Problem> {
+    shown(&shared, &grant)
+}
+
+fn shown(shared: &Shared, grant: &GrantId) -> Result<Json<Server>, Problem> {
+    Ok(Json(Server::from(&shared.application.server(grant)?)))
+}
+
+/// Adds a server.
+#[utoipa::path(post, path = "/api/v1/servers", request_body = NewServer,
+    responses((status = 201, body = Server), (status = 409), (status = 422)))]
+pub(super) async fn add(
+    State(shared): State<Shared>,
+    Body(new): Body<NewServer>,
+) -> Result<(StatusCode, Json<Server>), Problem> {
+    let invalid = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid settings", detail);
+    let settings = ServerSettings::try_from(new).map_err(invalid)?;
+    let grant = GrantId::of(settings.name.clone());
+    shared.application.add_server(settings).await?;
+    Ok((StatusCode::CREATED, shown(&shared, &grant)?))
+}
+
+/// Switches a server on or off.
+#[utoipa::path(patch, path = "/api/v1/servers/{name}", request_body = Change, params(("name" = String, Path)),
+    responses((status = 200, body = Server), (status = 404), (status = 409)))]
+pub(super) async fn change(
+    State(shared): State<Shared>,
+    Grant(grant): Grant,
+    Body(change): Body<Change>,
+) -> Result<Json<Server>, Problem> {
+    shared.application.set_enabled(&grant.server, change.enabled).await?;
+    shown(&shared, &grant)
+}
+
+/// Switches a server on.
+#[utoipa::path(post, path = "/api/v1/servers/{name}/enable", params(("name" = String, Path)),
+    responses((status = 200, body = Server), (status = 404), (status = 409)))]
+pub(super) async fn enable(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Server>, Problem> {
+    shared.application.set_enabled(&grant.server, true).await?;
+    shown(&shared, &grant)
+}
+
+/// Switches a server off. Its logins are kept.
+#[utoipa::path(post, path = "/api/v1/servers/{name}/disable", params(("name" = String, Path)),
+    responses((status = 200, body = Server), (status = 404), (status = 409)))]
+pub(super) async fn disable(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Server>, Problem> {
+    shared.application.set_enabled(&grant.server, false).await?;
+    shown(&shared, &grant)
+}
+
+/// Removes a server with its logins.
+#[utoipa::path(delete, path = "/api/v1/servers/{name}", params(("name" = String, Path)),
+    responses((status = 204), (status = 404), (status = 409)))]
+pub(super) async fn remove(State(shared): State<Shared>, Grant(grant): Grant) -> Result<StatusCode, Problem> {
+    shared.application.remove_server(&grant.server).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Logs out: erases the tokens and revokes them where that is possible.
+#[utoipa::path(post, path = "/api/v1/servers/{name}/logout", params(("name" = String, Path)),
+    responses((status = 200, body = Server), (status = 404)))]
+pub(super) async fn logout(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Server>, Problem> {
+    shared.application.logout(&grant).await?;
+    shown(&shared, &grant)
+}
+
+/// Makes one attempt as soon as spacing allows, and waits for its end.
+#[utoipa::path(post, path = "/api/v1/servers/{name}/refresh", params(("name" = String, Path)),
+    responses((status = 200, body = Refreshed), (status = 404)))]
+pub(super) async fn refresh(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Refreshed>, Problem> {
+    let outcome = match shared.application.refresh(&grant).await? {
+        RefreshOutcome::Refreshed(_) => "refreshed",
+        RefreshOutcome::Failed(_) => "failed",
+        RefreshOutcome::NotPossible(_) => "not_possible",
+    };
+    let Json(server) = shown(&shared, &grant)?;
+    Ok(Json(Refreshed { outcome, server }))
+}
+
+/// A valid access token, after a refresh if one is needed.
+#[utoipa::path(get, path = "/api/v1/servers/{name}/token", params(("name" = String, Path)),
+    responses((status = 200, body = AccessToken), (status = 404), (status = 503)))]
+pub(super) async fn token(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<AccessToken>, Problem> {
+    let token = shared.application.token(&grant).await?;
+    Ok(Json(AccessToken {
+        access_token: token.access_token.expose().to_owned(),
+        token_type: token.token_type,
+        expires_at: token.expires_at,
+        scopes: token.scopes,
+    }))
+}
+
+/// How much of a journal.
+#[derive(Deserialize)]
+pub(super) struct JournalQuery {
+    /// Entries at most.
+    limit: Option<usize>,
+}
+
+/// The attempts of a grant, newest first. Safe to paste into a bug report.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Journal {
+    entries: Vec<Attempt>,
+}
+
+/// One attempt.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Attempt {
+    attempt_id: String,
+    started_at: String,
+    duration_ms: u64,
+    trigger: String,
+    generation: u64,
+    /// The refresh token that was sent, as fingerprint.
+    refresh_token: String,
+    /// `refreshed`, `adopted`, `discarded` or `failed`.
+    result: &'static str,
+    /// The refresh token afterwards, as fingerprint.
+    new_refresh_token: Option<String>,
+    oauth_error: Option<String>,
+    http_status: Option<u16>,
+    message: Option<String>,
+}
+
+impl From<JournalEntry> for Attempt {
+    fn from(entry: JournalEntry) -> Self {
+        let (result, new_refresh_token, failure) = match entry.outcome {
+            JournalOutcome::Refreshed { refresh_token } => ("refreshed", refresh_token, None),
+            JournalOutcome::Adopted => ("adopted", None, None),
+            JournalOutcome::Discarded => ("discarded", None, None),
+            JournalOutcome::Failed { failure } => ("failed", None, Some(failure)),
+        };
+        Self {
+            attempt_id: entry.attempt.to_string(),
+            started_at: entry.started_at.to_string(),
+            duration_ms: u64::try_from(entry.duration.as_millis()).unwrap_or(u64::MAX),
+            trigger: entry.trigger,
+            generation: entry.generation.0,
+            refresh_token: entry.refresh_token.to_string(),
+            result,
+            new_refresh_token: new_refresh_token.map(|fingerprint| fingerprint.to_string()),
+            oauth_error: failure.as_ref().and_then(|failure| failure.oauth_error.clone()),
+            http_status: failure.as_ref().and_then(|failure| failure.http_status),
+            message: failure.map(|failure| failure.message),
+        }
+    }
+}
+
+/// The journal of a grant.
+#[utoipa::path(get, path = "/api/v1/servers/{name}/journal", params(("name" = String, Path), ("limit" = Option<usize>, Query)),
+    responses((status = 200, body = Journal), (status = 404)))]
+pub(super) async fn journal(
+    State(shared): State<Shared>,
+    Grant(grant): Grant,
+    Query(query): Query<JournalQuery>,
+) -> Result<Json<Journal>, Problem> {
+    let entries = shared.application.journal(&grant, query.limit.unwrap_or(JOURNAL_SHOWN)).await?;
+    Ok(Json(Journal { entries: entries.into_iter().map(Attempt::from).collect() }))
+}

@@ -1,0 +1,314 @@
+//! The shapes of the API, for those who serve it and those who call it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use everfresh_application::{OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource, ServerView};
+use everfresh_domain::health::{AdminState, HealthAction, Level};
+use everfresh_domain::status::RefreshState;
+use everfresh_domain::{GrantStatus, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One grant: a server and the account that is logged in to it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Server {
+    /// The server's name.
+    pub name: String,
+    /// The account, `default` unless named.
+    pub account: String,
+    /// The upstream.
+    pub url: String,
+    /// Where the settings come from: `file` or `store`.
+    pub source: &'static str,
+    /// Whether a server of this name was also added at run time; the file wins.
+    pub shadows_stored: bool,
+    /// How it is.
+    pub health: Health,
+    /// Its tokens, while logged in.
+    pub token: Option<Token>,
+    /// Its refreshes.
+    pub refresh: Refresh,
+    /// Its logins.
+    pub login: Login,
+}
+
+/// How a grant is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `healthy`, `degraded` or `unhealthy`.
+    #[schema(value_type = String)]
+    pub level: Level,
+    /// `enabled` or `disabled`.
+    #[schema(value_type = String)]
+    pub admin_state: AdminState,
+    /// One line.
+    pub summary: String,
+    /// One more line, or empty.
+    pub detail: String,
+    /// `login`, `retry`, `view_logs`, `enable`, `configure`, or empty.
+    #[schema(value_type = String)]
+    pub action: HealthAction,
+    /// Why, for programs.
+    pub reason: &'static str,
+}
+
+/// Tokens, without the tokens.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Token {
+    /// When the access token ends; null where not known.
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+    /// When it was asked for.
+    #[schema(value_type = String)]
+    pub issued_at: Timestamp,
+    /// Its lifetime in seconds; null where not known.
+    pub lifetime_s: Option<u64>,
+    /// Whether there is a refresh token.
+    pub has_refresh_token: bool,
+    /// When the refresh token ends; null where not known.
+    #[schema(value_type = Option<String>)]
+    pub refresh_token_expires_at: Option<Timestamp>,
+    /// What was granted.
+    pub scopes: Vec<String>,
+    /// Grows with every token set, login and logout.
+    pub generation: u64,
+    /// Eight hexadecimal digits of the access token's digest.
+    pub fingerprint: String,
+}
+
+/// Refreshes of a grant.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Refresh {
+    /// `idle`, `scheduled`, `refreshing`, `retrying` or `failed`.
+    #[schema(value_type = String)]
+    pub state: RefreshState,
+    /// When the next attempt is due.
+    #[schema(value_type = Option<String>)]
+    pub next_attempt_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub retry_count: u32,
+    /// When the last attempt began.
+    #[schema(value_type = Option<String>)]
+    pub last_attempt_at: Option<Timestamp>,
+    /// When tokens were last stored.
+    #[schema(value_type = Option<String>)]
+    pub last_success_at: Option<Timestamp>,
+    /// The last failure since.
+    pub last_error: Option<LastError>,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LastError {
+    /// As in health.
+    pub reason: &'static str,
+    /// The provider's error code.
+    pub oauth_error: Option<String>,
+    /// The status of its answer.
+    pub http_status: Option<u16>,
+    /// What happened.
+    pub message: String,
+    /// Which attempt.
+    pub attempt_id: String,
+}
+
+/// Logins of a grant.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Login {
+    /// Whether somebody is on the way.
+    pub pending: bool,
+    /// Until when.
+    #[schema(value_type = Option<String>)]
+    pub pending_until: Option<Timestamp>,
+    /// The scopes that the upstream demanded and the next login asks for.
+    pub needed_scopes: Vec<String>,
+}
+
+impl From<&ServerView> for Server {
+    fn from(view: &ServerView) -> Self {
+        let (settings, status) = (&view.settings, &view.status);
+        Self {
+            name: status.id.server.to_string(),
+            account: status.id.account.to_string(),
+            url: settings.url.clone(),
+            source: match settings.source {
+                ServerSource::File => "file",
+                ServerSource::Store => "store",
+            },
+            shadows_stored: view.shadows_stored,
+            health: Health {
+                level: view.health.level,
+                admin_state: view.health.admin_state,
+                summary: view.health.summary.clone(),
+                detail: view.health.detail.clone(),
+                action: view.health.action,
+                reason: view.health.reason.as_str(),
+            },
+            token: token(status),
+            refresh: refresh(view),
+            login: Login {
+                pending: view.login_pending_until.is_some(),
+                pending_until: view.login_pending_until,
+                needed_scopes: status.needed_scopes.clone(),
+            },
+        }
+    }
+}
+
+fn token(status: &GrantStatus) -> Option<Token> {
+    let tokens = status.tokens.as_ref()?;
+    Some(Token {
+        expires_at: tokens.expires_at(),
+        issued_at: tokens.issued_at,
+        lifetime_s: tokens.lifetime.map(|lifetime| lifetime.as_secs()),
+        has_refresh_token: tokens.refresh_token.is_some(),
+        refresh_token_expires_at: tokens.refresh_token_expires_at(),
+        scopes: tokens.scopes.clone(),
+        generation: tokens.generation.0,
+        fingerprint: tokens.fingerprint.to_string(),
+    })
+}
+
+fn refresh(view: &ServerView) -> Refresh {
+    let status = &view.status;
+    let last_error = status.last_failure.as_ref().map(|last| LastError {
+        reason: view.health.reason.as_str(),
+        oauth_error: last.failure.oauth_error.clone(),
+        http_status: last.failure.http_status,
+        message: last.failure.message.clone(),
+        attempt_id: last.attempt.to_string(),
+    });
+    Refresh {
+        state: status.state,
+        next_attempt_at: status.next_attempt_at,
+        retry_count: status.retry_count,
+        last_attempt_at: status.last_attempt_at,
+        last_success_at: status.last_success_at,
+        last_error,
+    }
+}
+
+/// All grants.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Servers {
+    /// In the order of their names.
+    pub servers: Vec<Server>,
+    /// Why the newest version of the configuration file is not in force, and the like.
+    pub problems: Vec<String>,
+}
+
+/// A server to be added.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewServer {
+    /// Its name.
+    pub name: String,
+    /// The upstream, http or https.
+    pub url: String,
+    /// Headers for every proxied request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Further certificate authorities (PEM).
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub ca_file: Option<PathBuf>,
+    /// How it is logged in to; what is left out is discovered.
+    #[serde(default)]
+    pub oauth: NewOAuth,
+}
+
+/// How a server is logged in to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewOAuth {
+    /// The authorization server.
+    pub issuer: Option<String>,
+    /// A client registered by hand.
+    pub client_id: Option<String>,
+    /// The environment variable, of the daemon, that holds the client's secret.
+    pub client_secret_env: Option<String>,
+    /// The scopes to ask for.
+    pub scopes: Vec<String>,
+    /// `auto`, `none`, or a resource indicator sent byte for byte.
+    pub resource: Option<String>,
+}
+
+impl TryFrom<NewServer> for ServerSettings {
+    type Error = String;
+
+    fn try_from(new: NewServer) -> Result<Self, String> {
+        let name = new.name.parse().map_err(|error: everfresh_domain::ids::InvalidName| error.to_string())?;
+        for (name, value) in &new.headers {
+            let usable = name.parse::<http::HeaderName>().is_ok() && http::HeaderValue::from_str(value).is_ok();
+            if !usable {
+                return Err(format!("the header {name:?} is not a valid header"));
+            }
+        }
+        let oauth = OAuthSettings {
+            issuer: new.oauth.issuer,
+            client_id: new.oauth.client_id,
+            client_secret: new.oauth.client_secret_env.map(SecretSource::Env),
+            scopes: new.oauth.scopes,
+            resource: match new.oauth.resource.as_deref() {
+                None | Some("auto") => ResourceSetting::Auto,
+                Some("none") => ResourceSetting::None,
+                Some(uri) => ResourceSetting::Uri(uri.to_owned()),
+            },
+            extra_params: BTreeMap::new(),
+        };
+        Ok(Self { headers: new.headers, ca_file: new.ca_file, oauth, ..Self::new(name, new.url) })
+    }
+}
+
+/// What can be changed of a server.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Whether it is switched on.
+    pub enabled: bool,
+}
+
+/// What came of a refresh.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Refreshed {
+    /// `refreshed`, `failed` or `not_possible`.
+    pub outcome: &'static str,
+    /// The grant after it.
+    pub server: Server,
+}
+
+/// An access token.
+#[derive(Clone, Serialize, ToSchema)]
+pub struct AccessToken {
+    /// The token.
+    pub access_token: String,
+    /// How it is sent.
+    pub token_type: String,
+    /// When it ends; null where not known.
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+}
+
+/// A login that has begun.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LoginStarted {
+    /// What a person opens.
+    pub authorization_url: String,
+    /// When it ends by itself.
+    #[schema(value_type = String)]
+    pub expires_at: Timestamp,
+    /// By what its outcome is asked for.
+    pub flow_id: String,
+}
+
+/// Where a login stands.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LoginState {
+    /// `pending`, `succeeded`, `denied`, `timed_out`, `cancelled` or `failed`.
+    pub state: &'static str,
+    /// Why, for people.
+    pub message: String,
+}

@@ -1,0 +1,144 @@
+//! Errors as `application/problem+json` (RFC 9457), with types that stay the same.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use everfresh_application::ports::{DiscoveryError, RegistrationError, StoreError};
+use everfresh_application::{AppError, Denial, LoginError};
+use everfresh_domain::health::HealthAction;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+/// What every problem's `type` begins with.
+pub const TYPE_PREFIX: &str = "urn:everfresh:problem:";
+
+/// One problem.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// What kind it is, for programs.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What kind it is, for people.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, to what, and what to do.
+    pub detail: String,
+    /// The reason, as in health, where it is about a login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The action, as in health.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
+    /// When to ask again.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// A problem of the kind `name`.
+    pub fn new(status: StatusCode, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("{TYPE_PREFIX}{name}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            reason: None,
+            action: None,
+            retry_after: None,
+        }
+    }
+
+    /// There is no such thing here.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// No token for a request.
+    pub fn denied(denial: &Denial) -> Self {
+        let health = &denial.health;
+        let (name, title) = match health.action {
+            HealthAction::Login => ("login-needed", "Login needed"),
+            HealthAction::Enable => ("disabled", "Server disabled"),
+            HealthAction::Retry | HealthAction::ViewLogs | HealthAction::Configure | HealthAction::None => {
+                ("token-unavailable", "No valid token now")
+            }
+        };
+        let detail = format!("{}: {}", denial.grant, health.summary);
+        Self {
+            reason: Some(health.reason.as_str()),
+            action: Some(health.action.as_str()),
+            retry_after: denial.retry_after,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, name, title, detail)
+        }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The body.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.to_json()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        response
+    }
+}
+
+impl From<AppError> for Problem {
+    fn from(error: AppError) -> Self {
+        let detail = error.to_string();
+        let of = |status, name, title| Self::new(status, name, title, detail.clone());
+        match error {
+            AppError::NoSuchServer(_) => of(StatusCode::NOT_FOUND, "no-such-server", "No such server"),
+            AppError::NameTaken(_) => of(StatusCode::CONFLICT, "name-taken", "Name taken"),
+            AppError::DefinedInFile(_) => {
+                of(StatusCode::CONFLICT, "defined-in-file", "Defined in the configuration file")
+            }
+            AppError::Invalid(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid settings"),
+            AppError::Store(error) => store(&error, detail),
+            AppError::Login(error) => login(&error, detail),
+            AppError::Denied(denial) => Self::denied(&denial),
+        }
+    }
+}
+
+fn store(error: &StoreError, detail: String) -> Problem {
+    match error {
+        StoreError::Conflict { .. } => Problem::new(StatusCode::CONFLICT, "conflict", "Changed meanwhile", detail),
+        StoreError::Unreadable { .. } | StoreError::Unwritable { .. } => {
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "store", "The store failed", detail)
+        }
+    }
+}
+
+fn login(error: &LoginError, detail: String) -> Problem {
+    let unreachable = (StatusCode::BAD_GATEWAY, "provider-unreachable", "Provider unreachable");
+    let refused = (StatusCode::UNPROCESSABLE_ENTITY, "login-impossible", "Login not possible");
+    let (status, name, title) = match error {
+        LoginError::UnknownState => (StatusCode::NOT_FOUND, "no-such-login", "No such login"),
+        LoginError::Discovery(DiscoveryError::Unreachable { .. })
+        | LoginError::Registration(RegistrationError::Unreachable { .. }) => unreachable,
+        LoginError::Discovery(DiscoveryError::NotProtected { .. }) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "not-protected", "No login needed")
+        }
+        LoginError::Discovery(DiscoveryError::Refused { .. } | DiscoveryError::NotFound { .. })
+        | LoginError::Registration(RegistrationError::Refused { .. } | RegistrationError::Unsupported { .. })
+        | LoginError::Secret(_) => refused,
+        LoginError::Store(error) => return store(error, detail),
+    };
+    Problem::new(status, name, title, detail)
+}

@@ -1,0 +1,114 @@
+//! Which headers pass. Everything does, except what is ours and what is hop-by-hop (RFC 9110
+//! section 7.6.1).
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName};
+
+use crate::guard::KEY_HEADER;
+
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// What a client sends to us and not to the upstream. Cookies are for this host, which is ours.
+const OURS: [HeaderName; 5] = [AUTHORIZATION, HOST, ORIGIN, COOKIE, HeaderName::from_static(KEY_HEADER)];
+
+/// Takes from a request what must not reach the upstream.
+pub(super) fn strip_request(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    for name in &OURS {
+        headers.remove(name);
+    }
+    headers.remove("proxy-connection");
+}
+
+/// Takes from a response what must not reach the client. A challenge would make it start its own
+/// OAuth against us.
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    headers.remove(WWW_AUTHENTICATE);
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(named) = headers.get(CONNECTION) {
+        let named: Vec<HeaderName> = named
+            .to_str()
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|name| name.trim().parse().ok())
+            .filter(|name| !matches!(*name, http::header::CONTENT_LENGTH | http::header::CONTENT_TYPE))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn everything_passes_but_ours_and_hop_by_hop() {
+        let mut request = headers(&[
+            ("authorization", "Bearer local"),
+            ("x-everfresh-key", "local"),
+            ("host", "127.0.0.1"),
+            ("origin", "http://x"),
+            ("cookie", "everfresh=1"),
+            ("connection", "keep-alive, X-Hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("keep-alive", "5"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("proxy-connection", "close"),
+            ("accept", "text/event-stream"),
+            ("mcp-session-id", "s"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-param-city", "=?base64?w6k=?="),
+            ("last-event-id", "7"),
+            ("x-custom", "y"),
+        ]);
+        strip_request(&mut request);
+        let mut left: Vec<&str> = request.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        let expected = [
+            "accept",
+            "last-event-id",
+            "mcp-method",
+            "mcp-param-city",
+            "mcp-protocol-version",
+            "mcp-session-id",
+            "x-custom",
+        ];
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_challenge_never_reaches_a_client() {
+        let mut response = headers(&[("www-authenticate", "Bearer"), ("mcp-session-id", "s"), ("connection", "close")]);
+        strip_response(&mut response);
+        assert_eq!(response.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["mcp-session-id"]);
+    }
+}

@@ -1,0 +1,377 @@
+//! The data plane: requests pass to their upstream with the token added, and answers pass back.
+//!
+//! Transparent: method, path tail, query, body and all headers pass but ours and hop-by-hop. The
+//! token is read for each request and never kept by a connection. It knows no MCP era: only when
+//! there is nothing to pass on does it look whether a body is JSON-RPC.
+
+mod body;
+mod counters;
+mod denial;
+mod headers;
+mod pool;
+mod target;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use everfresh_application::challenge::parse_www_authenticate;
+use everfresh_application::ports::{Challenge, Dialer};
+use everfresh_application::{Access, Bearer, Denial, Pass, Route};
+use http::header::{AUTHORIZATION, HOST, UPGRADE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::guard::Guard;
+use crate::problem::Problem;
+use body::{Copy, RequestBody, collected};
+use counters::{Counters, Parked};
+use denial::Refusal;
+use pool::{Pool, ResponseBody, SendError};
+use target::{DataPath, UpstreamUrl, climbs, data_path};
+
+/// Bodies up to this many bytes are kept for one replay.
+pub const REPLAY_MAX: usize = 4 << 20;
+
+/// Whether a path belongs to the data plane.
+pub fn is_data_path(path: &str) -> bool {
+    path.starts_with("/mcp/") || path.starts_with("/k/")
+}
+
+/// What all threads of the data plane share.
+pub struct Shared {
+    /// Tokens and routes.
+    pub access: Access,
+    /// Who may ask.
+    pub guard: Arc<Guard>,
+    /// How upstreams are reached.
+    pub dialer: Arc<dyn Dialer>,
+    /// Where the page is.
+    pub page_url: String,
+}
+
+/// The data plane of one thread, with its own connections to upstreams.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    pool: Pool,
+    prepared: Mutex<HashMap<String, Arc<Prepared>>>,
+}
+
+/// Everything about a route that does not change from request to request.
+struct Prepared {
+    route: Arc<Route>,
+    url: UpstreamUrl,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    counters: Counters,
+}
+
+/// One request on its way: what is sent, as often as it is sent.
+struct Outgoing<'a> {
+    prepared: &'a Prepared,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// How long the upstream took, over all tries.
+#[derive(Default)]
+struct Clocked(Duration);
+
+impl Proxy {
+    /// The data plane of one more thread.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let pool = Pool::new(Arc::clone(&shared.dialer));
+        Self { shared, pool, prepared: Mutex::default() }
+    }
+
+    /// Closes connections that nobody used for long.
+    pub fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    /// Serves one request of the data plane.
+    pub async fn serve(&self, request: Request<Incoming>) -> Response<ProxyBody> {
+        let began = Instant::now();
+        let (head, body) = request.into_parts();
+        let (path, tail) = match self.admitted(&head.uri, &head.headers) {
+            Ok(DataPath { name, tail, .. }) => (name, tail),
+            Err(problem) => return plain(&Refusal::of(problem), None),
+        };
+        let Some(prepared) = self.prepared(path) else {
+            let problem = everfresh_application::AppError::NoSuchServer(path.to_owned());
+            return plain(&Refusal::of(problem.into()), readable(&head.method, body).await.as_ref());
+        };
+        let Some(target) = prepared.url.path_and_query(tail, head.uri.query()).filter(|_| !climbs(tail)) else {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-path", "Bad path", "the path leaves its server");
+            return plain(&Refusal::of(problem), None);
+        };
+        let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+        if head.headers.get(UPGRADE).is_some_and(is_websocket) {
+            let detail = "WebSockets are not passed on";
+            return plain(
+                &Refusal::of(Problem::new(StatusCode::NOT_IMPLEMENTED, "upgrade", "Not implemented", detail)),
+                None,
+            );
+        }
+        let mut headers = head.headers;
+        headers::strip_request(&mut headers);
+        headers.insert(HOST, prepared.url.host.clone());
+        for (name, value) in &prepared.headers {
+            headers.insert(name, value.clone());
+        }
+        let outgoing = Outgoing { prepared: &prepared, method: head.method, uri: target.into(), headers };
+        let mut clocked = Clocked::default();
+        let response = self.forward(&outgoing, body, &mut clocked).await;
+        let overhead = began.elapsed().saturating_sub(clocked.0);
+        prepared.counters.answered(&outgoing.method, response.status(), clocked.0, overhead);
+        response
+    }
+
+    /// Checks where the request comes from and that it knows the key.
+    fn admitted<'a>(&self, uri: &'a Uri, headers: &HeaderMap) -> Result<DataPath<'a>, Problem> {
+        let guard = &self.shared.guard;
+        guard.check_place(uri, headers)?;
+        let path = data_path(uri.path());
+        let known = match &path {
+            Some(DataPath { key: Some(key), .. }) => guard.admits_key(key),
+            Some(DataPath { key: None, .. }) | None => guard.admits_headers(headers),
+        };
+        match path {
+            _ if !known => Err(Guard::key_needed()),
+            Some(path) => Ok(path),
+            None => Err(Problem::not_found("there is nothing here; servers are under /mcp/NAME")),
+        }
+    }
+
+    /// The route of `name`, prepared once for each version of its settings.
+    fn prepared(&self, name: &str) -> Option<Arc<Prepared>> {
+        let decoded;
+        let name = if name.contains('%') {
+            decoded = name.replace("%40", "@");
+            decoded.as_str()
+        } else {
+            name
+        };
+        let route = self.shared.access.route(name)?;
+        let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prepared) = all.get(name).filter(|prepared| Arc::ptr_eq(&prepared.route, &route)) {
+            return Some(Arc::clone(prepared));
+        }
+        let header = |(name, value): (&String, &String)| Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?));
+        let prepared = Arc::new(Prepared {
+            url: UpstreamUrl::parse(&route.settings.url)?,
+            headers: route.settings.headers.iter().filter_map(header).collect(),
+            counters: Counters::of(name),
+            route,
+        });
+        all.retain(|name, _| self.shared.access.route(name).is_some());
+        all.insert(name.to_owned(), Arc::clone(&prepared));
+        Some(prepared)
+    }
+
+    async fn forward(&self, outgoing: &Outgoing<'_>, body: Incoming, clocked: &mut Clocked) -> Response<ProxyBody> {
+        let pass = match self.pass(outgoing.prepared).await {
+            Ok(pass) => pass,
+            Err(denial) => return self.deny(&denial, readable(&outgoing.method, body).await.as_ref()),
+        };
+        let (body, copy) = RequestBody::passing(body, REPLAY_MAX);
+        let response = match self.send(outgoing, bearer_of(&pass), body, &copy, clocked).await {
+            Ok(response) => response,
+            Err(refusal) => return plain(&refusal, copy.whole().as_ref()),
+        };
+        if is_refused(&response) {
+            let challenge = challenge_in(response.headers()).unwrap_or_default();
+            drop(response);
+            return self.refused(outgoing, &pass, challenge, &copy, clocked).await;
+        }
+        self.passed(outgoing.prepared, &pass, response)
+    }
+
+    /// A token, at once or after parking.
+    async fn pass(&self, prepared: &Prepared) -> Result<Pass, Denial> {
+        let (access, route) = (&self.shared.access, &prepared.route);
+        if let Some(pass) = access.try_pass(route) {
+            return Ok(pass);
+        }
+        let pass = access.pass(route).await;
+        prepared.counters.parked(if pass.is_ok() { Parked::Served } else { Parked::Denied });
+        pass
+    }
+
+    /// Sends the request. A kept connection that the upstream closed meanwhile gets a second try
+    /// on a fresh one, if nothing can have happened twice.
+    async fn send(
+        &self,
+        outgoing: &Outgoing<'_>,
+        bearer: Option<&Bearer>,
+        body: RequestBody,
+        copy: &Copy,
+        clocked: &mut Clocked,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let server = &outgoing.prepared.route.settings;
+        let began = Instant::now();
+        let mut result = self.pool.send(server, outgoing.request(bearer, body), false).await;
+        if let Err(SendError::Broken { sent, reused: true, .. }) = &result
+            && (!sent || outgoing.method.is_idempotent())
+            && let Some(whole) = copy.whole()
+        {
+            result = self.pool.send(server, outgoing.request(bearer, RequestBody::known(whole)), true).await;
+        }
+        clocked.0 += began.elapsed();
+        result.map_err(|error| {
+            let detail = match error {
+                SendError::Unreachable(cause) => {
+                    format!("{}: cannot be reached: {cause}", outgoing.prepared.route.grant)
+                }
+                SendError::Broken { cause, .. } => {
+                    format!("{}: the connection broke before an answer: {cause}", outgoing.prepared.route.grant)
+                }
+            };
+            Refusal::of(Problem::new(StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", detail))
+        })
+    }
+
+    /// The upstream refused the token (rule 11): one replay with a newer one, never a loop.
+    async fn refused(
+        &self,
+        outgoing: &Outgoing<'_>,
+        pass: &Pass,
+        challenge: Challenge,
+        copy: &Copy,
+        clocked: &mut Clocked,
+    ) -> Response<ProxyBody> {
+        let (access, route) = (&self.shared.access, &outgoing.prepared.route);
+        let whole = copy.whole();
+        access.challenged(route, challenge);
+        let Pass::Bearer(bearer) = pass else { return self.deny(&access.denial(route), whole.as_ref()) };
+        let newer = match access.pass_after_refusal(route, bearer.generation).await {
+            Ok(newer) => newer,
+            Err(denial) => return self.deny(&denial, whole.as_ref()),
+        };
+        let Some(whole) = whole else {
+            let detail = format!(
+                "{}: the token was refused and has been renewed, and the body was too long to be sent again; repeat the request",
+                route.grant
+            );
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-replayed", "Repeat the request", detail);
+            return plain(&Refusal::of(Problem { retry_after: Some(Duration::from_secs(1)), ..problem }), None);
+        };
+        outgoing.prepared.counters.replayed();
+        let again = RequestBody::known(whole.clone());
+        let response = match self.send(outgoing, Some(&newer), again, copy, clocked).await {
+            Ok(response) => response,
+            Err(refusal) => return plain(&refusal, Some(&whole)),
+        };
+        if is_refused(&response) {
+            drop(response);
+            // The engine learns that the fresh token is refused as well; there is no third try.
+            let denial = access.pass_after_refusal(route, newer.generation).await.err();
+            return self.deny(&denial.unwrap_or_else(|| access.denial(route)), Some(&whole));
+        }
+        self.passed(outgoing.prepared, &Pass::Bearer(newer), response)
+    }
+
+    /// Passes the upstream's answer on.
+    fn passed(&self, prepared: &Prepared, pass: &Pass, response: Response<ResponseBody>) -> Response<ProxyBody> {
+        let (access, route) = (&self.shared.access, &prepared.route);
+        if response.status() == StatusCode::FORBIDDEN
+            && let Some(challenge) = challenge_in(response.headers())
+            && challenge.error.as_deref() == Some("insufficient_scope")
+        {
+            access.scope_demanded(route, challenge);
+        }
+        if let Pass::Bearer(bearer) = pass {
+            access.accepted(route, bearer.generation);
+        }
+        let (mut head, body) = response.into_parts();
+        headers::strip_response(&mut head.headers);
+        Response::from_parts(head, ProxyBody(Inner::Upstream(body)))
+    }
+
+    fn deny(&self, denial: &Denial, body: Option<&Bytes>) -> Response<ProxyBody> {
+        plain(&Refusal::denied(denial, &self.shared.page_url), body)
+    }
+}
+
+impl Outgoing<'_> {
+    fn request(&self, bearer: Option<&Bearer>, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        request.headers_mut().clone_from(&self.headers);
+        if let Some(bearer) = bearer {
+            request.headers_mut().insert(AUTHORIZATION, bearer.authorization.clone());
+        }
+        request
+    }
+}
+
+fn bearer_of(pass: &Pass) -> Option<&Bearer> {
+    match pass {
+        Pass::Bearer(bearer) => Some(bearer),
+        Pass::Anonymous => None,
+    }
+}
+
+/// 401, or 403 with `invalid_token`: the token was refused, and the request was not executed.
+fn is_refused(response: &Response<ResponseBody>) -> bool {
+    match response.status() {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::FORBIDDEN => challenge_in(response.headers())
+            .is_some_and(|challenge| challenge.error.as_deref() == Some("invalid_token")),
+        _ => false,
+    }
+}
+
+fn challenge_in(headers: &HeaderMap) -> Option<Challenge> {
+    parse_www_authenticate(headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// The body of a request that is refused, where it may be JSON-RPC.
+async fn readable(method: &Method, body: Incoming) -> Option<Bytes> {
+    if method == Method::POST { collected(body, REPLAY_MAX).await } else { None }
+}
+
+fn plain(refusal: &Refusal, body: Option<&Bytes>) -> Response<ProxyBody> {
+    refusal.answer(body).map(|bytes| ProxyBody(Inner::Own(Full::new(bytes))))
+}
+
+/// What goes back to the client.
+pub struct ProxyBody(Inner);
+
+enum Inner {
+    /// The upstream's, as it comes.
+    Upstream(ResponseBody),
+    /// Our own words.
+    Own(Full<Bytes>),
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.0 {
+            Inner::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Inner::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Upstream(body) => body.is_end_stream(),
+            Inner::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Upstream(body) => body.size_hint(),
+            Inner::Own(body) => body.size_hint(),
+        }
+    }
+}

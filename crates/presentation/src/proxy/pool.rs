@@ -1,0 +1,213 @@
+//! Connections to upstreams, kept for the next request of the same thread.
+//!
+//! A connection is driven by whoever uses it: by the request that waits for its answer, then by the
+//! body that is passed on. No task of its own, no wake-up between tasks; in the pool nobody drives
+//! it, and whether it is still good is seen when it is taken out.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use everfresh_application::ServerSettings;
+use everfresh_application::ports::{Dialer, UpstreamIo};
+use http::{Request, Response};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::body::RequestBody;
+
+type Driver = http1::Connection<TokioIo<Box<dyn UpstreamIo>>, RequestBody>;
+
+/// Idle connections kept for one upstream.
+const IDLE_MAX: usize = 64;
+
+/// How long an idle connection is kept: shorter than servers usually keep theirs.
+const IDLE_LIFETIME: Duration = Duration::from_secs(50);
+
+/// One connection.
+struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    driver: Driver,
+    reused: bool,
+    idle_since: Instant,
+}
+
+/// Why an upstream gave no answer.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// No connection could be made: nothing was sent.
+    Unreachable(io::Error),
+    /// The connection broke. `sent` tells whether the request may have arrived.
+    Broken { cause: hyper::Error, sent: bool, reused: bool },
+}
+
+/// The idle connections of one thread to one upstream, boxed: they move from hand to hand.
+#[derive(Default)]
+#[expect(clippy::vec_box, reason = "a connection is most of a kilobyte, and travels with every answer")]
+struct Idle(Mutex<Vec<Box<Connection>>>);
+
+/// By the address of the settings, with proof that it is still theirs.
+type IdleByServer = HashMap<usize, (Weak<ServerSettings>, Arc<Idle>)>;
+
+/// All idle connections of one thread.
+pub(super) struct Pool {
+    dialer: Arc<dyn Dialer>,
+    idle: Mutex<IdleByServer>,
+}
+
+impl Pool {
+    pub(super) fn new(dialer: Arc<dyn Dialer>) -> Self {
+        Self { dialer, idle: Mutex::default() }
+    }
+
+    /// The idle connections to `server`: settings that change are another server's.
+    fn idle(&self, server: &Arc<ServerSettings>) -> Arc<Idle> {
+        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Arc::as_ptr(server) as usize;
+        if let Some((owner, idle)) = all.get(&key)
+            && owner.strong_count() > 0
+        {
+            return Arc::clone(idle);
+        }
+        all.retain(|_, (owner, _)| owner.strong_count() > 0);
+        let idle = Arc::new(Idle::default());
+        all.insert(key, (Arc::downgrade(server), Arc::clone(&idle)));
+        idle
+    }
+
+    /// Closes connections that nobody used for long. To be called now and then.
+    pub(super) fn sweep(&self) {
+        let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, idle) in all.values() {
+            let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
+            connections.retain(|connection| connection.idle_since.elapsed() < IDLE_LIFETIME);
+        }
+    }
+
+    /// Sends one request and returns the head of its answer. `fresh` avoids idle connections.
+    pub(super) async fn send(
+        &self,
+        server: &Arc<ServerSettings>,
+        request: Request<RequestBody>,
+        fresh: bool,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let idle = self.idle(server);
+        let kept = if fresh { None } else { take(&idle) };
+        let connection = match kept {
+            Some(connection) => connection,
+            None => dial(&*self.dialer, server).await.map_err(SendError::Unreachable)?,
+        };
+        exchange(connection, request, &idle).await
+    }
+}
+
+/// An idle connection that is still good.
+fn take(idle: &Idle) -> Option<Box<Connection>> {
+    let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut nobody = Context::from_waker(std::task::Waker::noop());
+    while let Some(mut connection) = connections.pop() {
+        let closed = Pin::new(&mut connection.driver).poll(&mut nobody).is_ready();
+        let expired = connection.idle_since.elapsed() >= IDLE_LIFETIME;
+        if !closed && !expired && connection.sender.is_ready() {
+            connection.reused = true;
+            return Some(connection);
+        }
+    }
+    None
+}
+
+async fn dial(dialer: &dyn Dialer, server: &ServerSettings) -> io::Result<Box<Connection>> {
+    let io = TokioIo::new(dialer.dial(server).await?);
+    let (sender, driver) = http1::Builder::new().handshake(io).await.map_err(io::Error::other)?;
+    Ok(Box::new(Connection { sender, driver, reused: false, idle_since: Instant::now() }))
+}
+
+async fn exchange(
+    mut connection: Box<Connection>,
+    request: Request<RequestBody>,
+    idle: &Arc<Idle>,
+) -> Result<Response<ResponseBody>, SendError> {
+    let reused = connection.reused;
+    let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
+    let response = std::future::poll_fn(|cx| {
+        // The driver's own end shows up as the answer's error.
+        let _ = Pin::new(&mut connection.driver).poll(cx);
+        answer.as_mut().poll(cx)
+    })
+    .await;
+    match response {
+        Ok(response) => {
+            let idle = Arc::downgrade(idle);
+            Ok(response.map(|body| ResponseBody { body, connection: Some(connection), idle }))
+        }
+        Err(mut error) => {
+            let sent = error.take_message().is_none();
+            Err(SendError::Broken { cause: error.into_error(), sent, reused })
+        }
+    }
+}
+
+/// An upstream's body, passed on as it comes. At its end the connection goes back to the pool;
+/// dropped before, the connection is closed, which is how an upstream learns of a disconnect.
+pub(super) struct ResponseBody {
+    body: Incoming,
+    connection: Option<Box<Connection>>,
+    idle: Weak<Idle>,
+}
+
+impl ResponseBody {
+    fn give_back(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let mut nobody = Context::from_waker(std::task::Waker::noop());
+        let closed = Pin::new(&mut connection.driver).poll(&mut nobody).is_ready();
+        if closed || !connection.sender.is_ready() {
+            return;
+        }
+        let Some(idle) = self.idle.upgrade() else { return };
+        let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if connections.len() < IDLE_MAX {
+            connection.idle_since = Instant::now();
+            connections.push(connection);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        if let Some(connection) = &mut this.connection {
+            let _ = Pin::new(&mut connection.driver).poll(cx);
+        }
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if frame.is_none() || this.body.is_end_stream() {
+            this.give_back();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that is at its end from the beginning is never polled.
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if self.body.is_end_stream() {
+            self.give_back();
+        }
+    }
+}

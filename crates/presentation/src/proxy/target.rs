@@ -1,0 +1,126 @@
+//! From a request's path to a server's name and the upstream's path, byte for byte.
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri};
+
+/// A data-plane path, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DataPath<'a> {
+    /// The key of the path form.
+    pub(super) key: Option<&'a str>,
+    /// `name` or `name@account`.
+    pub(super) name: &'a str,
+    /// What follows the name, empty or with a slash first.
+    pub(super) tail: &'a str,
+}
+
+/// Takes `/mcp/{name}[/tail]` or `/k/{key}/mcp/{name}[/tail]` apart; `None` for any other path.
+pub(super) fn data_path(path: &str) -> Option<DataPath<'_>> {
+    let (key, rest) = match path.strip_prefix("/k/") {
+        Some(rest) => {
+            let (key, rest) = rest.split_once('/')?;
+            (Some(key), rest.strip_prefix("mcp/")?)
+        }
+        None => (None, path.strip_prefix("/mcp/")?),
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (name, tail) = rest.split_at(end);
+    (!name.is_empty()).then_some(DataPath { key, name, tail })
+}
+
+/// Whether a path climbs: it could leave what the server's URL stands for.
+pub(super) fn climbs(tail: &str) -> bool {
+    tail.split('/').any(|segment| {
+        let plain = segment.replace("%2e", ".").replace("%2E", ".");
+        plain == ".." || plain == "."
+    }) || tail.contains('\\')
+}
+
+/// An upstream's URL, ready to have a tail and a query added.
+#[derive(Clone, Debug)]
+pub(super) struct UpstreamUrl {
+    /// The `Host` header.
+    pub(super) host: HeaderValue,
+    /// The URL's own path and query.
+    whole: PathAndQuery,
+}
+
+impl UpstreamUrl {
+    pub(super) fn parse(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let authority = uri.authority()?.as_str();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let whole = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Some(Self { host: HeaderValue::from_str(host).ok()?, whole })
+    }
+
+    /// The path and query to send, with the client's `tail` and `query` added as they came.
+    pub(super) fn path_and_query(&self, tail: &str, query: Option<&str>) -> Option<PathAndQuery> {
+        if tail.is_empty() && query.is_none() {
+            return Some(self.whole.clone());
+        }
+        let path = self.whole.path();
+        let base = if tail.is_empty() { path } else { path.trim_end_matches('/') };
+        let mut text = String::with_capacity(base.len() + tail.len() + query.map_or(0, str::len) + 2);
+        text.push_str(base);
+        text.push_str(tail);
+        for (part, separator) in self.whole.query().into_iter().chain(query).zip(['?', '&']) {
+            text.push(separator);
+            text.push_str(part);
+        }
+        PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_its_server_and_keeps_its_tail() {
+        let plain = |name, tail| Some(DataPath { key: None, name, tail });
+        assert_eq!(data_path("/mcp/linear"), plain("linear", ""));
+        assert_eq!(data_path("/mcp/linear/"), plain("linear", "/"));
+        assert_eq!(data_path("/mcp/github@work/a%2Fb/c"), plain("github@work", "/a%2Fb/c"));
+        assert_eq!(data_path("/k/KEY/mcp/linear/x"), Some(DataPath { key: Some("KEY"), name: "linear", tail: "/x" }));
+        for path in ["/", "/mcp", "/mcp/", "/k/KEY", "/k/KEY/api/v1", "/api/v1/servers", "/k//x"] {
+            assert_eq!(data_path(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn tail_and_query_are_added_as_they_came() {
+        let cases = [
+            ("https://a.example/mcp", "", None, "/mcp"),
+            ("https://a.example", "", None, "/"),
+            ("https://a.example/mcp/", "", None, "/mcp/"),
+            ("https://a.example/mcp/", "/x", None, "/mcp/x"),
+            ("https://a.example", "/a%2Fb", Some("q=%20+&&"), "/a%2Fb?q=%20+&&"),
+            ("https://a.example/v1?tenant=1", "/x", Some("q=2"), "/v1/x?tenant=1&q=2"),
+            ("https://a.example/v1?tenant=1", "", None, "/v1?tenant=1"),
+            ("https://a.example/v1?tenant=1", "/x", None, "/v1/x?tenant=1"),
+        ];
+        for (url, tail, query, expected) in cases {
+            let upstream = UpstreamUrl::parse(url).unwrap();
+            assert_eq!(upstream.path_and_query(tail, query).unwrap().as_str(), expected, "{url} {tail} {query:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_the_upstreams_without_credentials() {
+        assert_eq!(UpstreamUrl::parse("https://a.example:8443/x").unwrap().host, "a.example:8443");
+        assert_eq!(UpstreamUrl::parse("https://u:p@a.example/x").unwrap().host, "a.example");
+        assert!(UpstreamUrl::parse("/only/a/path").is_none());
+    }
+
+    #[test]
+    fn paths_that_climb_are_noticed() {
+        for tail in ["/..", "/a/../b", "/%2e%2E/x", "/.", "/.%2e", "/a\\..\\b"] {
+            assert!(climbs(tail), "{tail}");
+        }
+        for tail in ["", "/", "/a..b", "/...", "/.well-known/x", "/a/b"] {
+            assert!(!climbs(tail), "{tail}");
+        }
+    }
+}
