@@ -8,15 +8,14 @@ use crate::ports::Challenge;
 /// Longer values are not read: no honest challenge has them.
 const LENGTH_MAX: usize = 8 * 1024;
 
-/// The first `Bearer` (or `DPoP`) challenge among the values of all `WWW-Authenticate` headers.
+/// The first `Bearer` challenge among the values of all `WWW-Authenticate` headers, else the first
+/// `DPoP` one: it is Bearer tokens that are sent, so what is said of them comes first.
 pub fn parse_www_authenticate<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Challenge> {
-    values.into_iter().filter(|value| value.len() <= LENGTH_MAX).find_map(|value| {
-        let challenges = challenges(value);
-        let bearer = challenges
-            .into_iter()
-            .find(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop"));
-        bearer.map(|(_, parameters)| challenge(parameters))
-    })
+    let readable = values.into_iter().filter(|value| value.len() <= LENGTH_MAX);
+    let mut found: Vec<_> = readable.flat_map(challenges).collect();
+    let of = |wanted: &str| found.iter().position(|(scheme, _)| scheme.eq_ignore_ascii_case(wanted));
+    let place = of("bearer").or_else(|| of("dpop"))?;
+    Some(challenge(found.swap_remove(place).1))
 }
 
 type Parameters = Vec<(String, String)>;
@@ -126,6 +125,14 @@ mod tests {
         check("Bearer error=\"a\\\"b\"", None, &[], Some("a\"b"));
         check("Bearer scope=\"unclosed", None, &["unclosed"], None);
         check("=x, Bearer scope=a", None, &["a"], None);
+    }
+
+    #[test]
+    fn what_is_said_of_bearer_tokens_comes_before_dpop() {
+        check("DPoP algs=\"ES256\", Bearer scope=\"a\"", None, &["a"], None);
+        let split = parse_www_authenticate(["DPoP scope=\"d\"", "Bearer scope=\"b\""]);
+        assert_eq!(split.unwrap().scopes, ["b"]);
+        check("DPoP scope=\"d\"", None, &["d"], None);
     }
 
     #[test]
