@@ -7,8 +7,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+
+use super::CONNECT_TIMEOUT;
 
 /// Which addresses calls on behalf of an upstream may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +25,10 @@ pub(crate) enum Reach {
 
 impl Reach {
     /// What `upstream` may reach: a place that is not on the internet may name its neighbours.
+    ///
+    /// A name counts as private only if each of its addresses is: one private address among public
+    /// ones is how a stranger's name would open this network. A name that does not resolve in time
+    /// is on the internet; looking it up here must not eat the time of the request.
     pub(crate) async fn of(upstream: &str) -> Self {
         let Ok(url) = Url::parse(upstream) else { return Self::Public };
         let port = url.port_or_known_default().unwrap_or(443);
@@ -29,14 +37,19 @@ impl Reach {
             Some(Host::Ipv4(ip)) => !is_public(ip.into()),
             Some(Host::Ipv6(ip)) => !is_public(ip.into()),
             Some(Host::Domain(name)) => {
-                is_loopback_host(name)
-                    || tokio::net::lookup_host((name, port))
-                        .await
-                        .is_ok_and(|mut found| found.any(|address| !is_public(address.ip())))
+                is_loopback_host(name) || {
+                    let lookup = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name, port))).await;
+                    let found: Vec<SocketAddr> = lookup.ok().and_then(Result::ok).into_iter().flatten().collect();
+                    all_private(&found)
+                }
             }
         };
         if private { Self::Anywhere } else { Self::Public }
     }
+}
+
+fn all_private(addresses: &[SocketAddr]) -> bool {
+    !addresses.is_empty() && addresses.iter().all(|address| !is_public(address.ip()))
 }
 
 /// Whether `host` is this machine by its very name.
@@ -70,14 +83,32 @@ pub(crate) fn check_url(url: &str, reach: Reach) -> Result<Url, String> {
     Ok(parsed)
 }
 
-/// Resolves names to public addresses only.
-pub(crate) struct PublicResolver;
+/// Resolves names to public addresses only, but for the system's own proxies: those are the user's
+/// choice, and mostly in this very network.
+pub(crate) struct PublicResolver {
+    proxies: Vec<String>,
+}
+
+impl PublicResolver {
+    /// A resolver that lets the proxies of the system be where they are.
+    pub(crate) fn from_system() -> Self {
+        Self::beside(&Matcher::from_system())
+    }
+
+    fn beside(matcher: &Matcher) -> Self {
+        let anywhere = ["https://proxied.invalid", "http://proxied.invalid"].map(Uri::from_static);
+        let proxies = anywhere.iter().filter_map(|uri| matcher.intercept(uri));
+        Self { proxies: proxies.filter_map(|proxy| proxy.uri().host().map(str::to_owned)).collect() }
+    }
+}
 
 impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let public: Vec<SocketAddr> = found.into_iter().filter(|address| is_public(address.ip())).collect();
+            let allowed = |address: &SocketAddr| is_proxy || is_public(address.ip());
+            let public: Vec<SocketAddr> = found.into_iter().filter(allowed).collect();
             if public.is_empty() {
                 let error = io::Error::new(
                     io::ErrorKind::PermissionDenied,
@@ -117,14 +148,13 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || ip.is_documentation())
 }
 
+/// Only 2000::/3 is assigned for the internet; in it 2001::/23 (protocols, Teredo among them) and
+/// 2001:db8::/32 (documentation) lead elsewhere.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let documentation = ip.segments()[0] == 0x2001 && ip.segments()[1] == 0xdb8;
-    !(ip.is_unspecified()
-        || ip.is_loopback()
-        || ip.is_multicast()
-        || ip.is_unique_local()
-        || ip.is_unicast_link_local()
-        || documentation)
+    let [first, second, ..] = ip.segments();
+    let global = first & 0xe000 == 0x2000;
+    let special = first == 0x2001 && (second < 0x200 || second == 0xdb8);
+    global && !special
 }
 
 /// The IPv4 address within a mapped, 6to4 or NAT64 address.
@@ -169,6 +199,10 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:7f00:1::",
             "2001:db8::1",
+            "2001::1",
+            "::127.0.0.1",
+            "64:ff9b:1::a00:1",
+            "fec0::1",
         ];
         for ip in here {
             assert!(!is_public(ip.parse().unwrap()), "{ip}");
@@ -220,6 +254,21 @@ mod tests {
     #[tokio::test]
     async fn names_that_lead_here_do_not_resolve() {
         let name = "localhost".parse().unwrap();
-        assert!(PublicResolver.resolve(name).await.is_err());
+        assert!(PublicResolver::beside(&Matcher::builder().build()).resolve(name).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_proxy_in_this_network_is_found() {
+        let matcher = Matcher::builder().https("http://user:pass@LOCALHOST:3128").build();
+        let name = "localhost".parse().unwrap();
+        assert!(PublicResolver::beside(&matcher).resolve(name).await.is_ok());
+    }
+
+    #[test]
+    fn one_private_address_among_public_ones_opens_nothing() {
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 443);
+        assert!(all_private(&[at("10.0.0.1"), at("fd00::1")]));
+        assert!(!all_private(&[at("10.0.0.1"), at("1.1.1.1")]));
+        assert!(!all_private(&[]));
     }
 }

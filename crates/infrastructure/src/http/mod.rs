@@ -84,7 +84,7 @@ impl HttpFactory {
             .connect_timeout(CONNECT_TIMEOUT);
         let builder = match reach {
             Reach::Anywhere => builder,
-            Reach::Public => builder.dns_resolver(Arc::new(guard::PublicResolver)),
+            Reach::Public => builder.dns_resolver(Arc::new(guard::PublicResolver::from_system())),
         };
         let client = builder.build().map_err(io::Error::other)?;
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, client.clone());
