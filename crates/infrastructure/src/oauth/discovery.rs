@@ -9,9 +9,10 @@ use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use serde::de::DeserializeOwned;
 
 use super::metadata::{
-    ResourceMetadata, ServerMetadata, covers, default_endpoints, origin, resource_metadata_urls, server_metadata_urls,
+    ResourceMetadata, ServerMetadata, Spelling, covers, default_endpoints, origin, resource_metadata_urls,
+    server_metadata_urls,
 };
-use super::wire::{Answer, Body};
+use super::wire::{self, Body};
 use super::{HttpOAuth, PATIENCE};
 use crate::http::{Reach, check_url};
 
@@ -39,10 +40,11 @@ impl<'a> Discovery<'a> {
 
     pub(super) async fn run(&self, challenge: Option<Challenge>) -> Result<Discovered, DiscoveryError> {
         if let Some(issuer) = &self.server.oauth.issuer {
-            let metadata = self.server_metadata(issuer).await?.ok_or_else(|| DiscoveryError::Refused {
-                url: issuer.clone(),
-                cause: "no authorization server metadata is to be found there; check oauth.issuer".to_owned(),
-            })?;
+            let metadata =
+                self.server_metadata(issuer, Spelling::Exact).await?.ok_or_else(|| DiscoveryError::Refused {
+                    url: issuer.clone(),
+                    cause: "no authorization server metadata is to be found there; check oauth.issuer".to_owned(),
+                })?;
             return self.discovered(metadata, ResourceMetadata::default(), challenge.unwrap_or_default());
         }
         let challenge = match challenge {
@@ -73,21 +75,18 @@ impl<'a> Discovery<'a> {
         }
         let refused = |error: http::Error| DiscoveryError::Refused { url: url.clone(), cause: error.to_string() };
         let request = request.body(INITIALIZE.as_bytes().to_vec()).map_err(refused)?;
-        let answer = self.in_time(url, request).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
+        // The head says it all: an upstream that needs no login may answer with an open stream.
+        let head = async {
+            let client = self.oauth.client(self.server, request.uri()).await?;
+            wire::send_for_head(&client, request).await
+        };
+        let (status, headers) = in_time(url, head).await?;
+        if status != StatusCode::UNAUTHORIZED {
             return Ok(None);
         }
-        let values = answer.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        Ok(Some(parse_www_authenticate(values).unwrap_or_default()))
-    }
-
-    async fn in_time(&self, url: &str, request: http::Request<Vec<u8>>) -> Result<Answer, DiscoveryError> {
-        let unreachable = |cause: String| DiscoveryError::Unreachable { url: url.to_owned(), cause };
-        match tokio::time::timeout(PATIENCE, self.oauth.send(self.server, request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Failure { message, .. })) => Err(unreachable(message)),
-            Err(_) => Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
-        }
+        let values: Vec<_> =
+            headers.get_all(WWW_AUTHENTICATE).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        Ok(Some(parse_www_authenticate(values.iter().map(AsRef::as_ref)).unwrap_or_default()))
     }
 
     /// The upstream's own metadata: where its challenge says, else at the well-known places.
@@ -117,7 +116,7 @@ impl<'a> Discovery<'a> {
     async fn named_server(&self, resource: &ResourceMetadata) -> Result<ServerMetadata, DiscoveryError> {
         let mut problem = DiscoveryError::NotFound { url: self.server.url.clone() };
         for issuer in &resource.authorization_servers {
-            match self.server_metadata(issuer).await {
+            match self.server_metadata(issuer, Spelling::Exact).await {
                 Ok(Some(metadata)) => return Ok(metadata),
                 Ok(None) => {
                     let cause = "it has no authorization server metadata".to_owned();
@@ -130,11 +129,15 @@ impl<'a> Discovery<'a> {
     }
 
     /// An issuer's metadata; `None` where it has none.
-    async fn server_metadata(&self, issuer: &str) -> Result<Option<ServerMetadata>, DiscoveryError> {
+    async fn server_metadata(
+        &self,
+        issuer: &str,
+        spelling: Spelling,
+    ) -> Result<Option<ServerMetadata>, DiscoveryError> {
         let mut problem = None;
         for place in server_metadata_urls(issuer) {
             match self.document::<ServerMetadata>(&place).await? {
-                Found::Document(metadata) => match metadata.objection(issuer) {
+                Found::Document(metadata) => match metadata.objection(issuer, spelling) {
                     None => return Ok(Some(metadata)),
                     Some(cause) => problem = Some(DiscoveryError::Refused { url: place, cause }),
                 },
@@ -149,7 +152,7 @@ impl<'a> Discovery<'a> {
     async fn legacy(&self, challenged: bool) -> Result<ServerMetadata, DiscoveryError> {
         let url = self.server.url.clone();
         let Some(origin) = origin(&url) else { return Err(DiscoveryError::NotFound { url }) };
-        match self.server_metadata(&origin).await? {
+        match self.server_metadata(&origin, Spelling::OrWithSlash).await? {
             Some(metadata) => Ok(metadata),
             None if challenged => Ok(default_endpoints(&origin)),
             None => Err(DiscoveryError::NotProtected { url }),
@@ -162,7 +165,7 @@ impl<'a> Discovery<'a> {
         check_url(url, self.reach).map_err(refused)?;
         let request = http::Request::get(url).header(ACCEPT, "application/json").body(Vec::new());
         let request = request.map_err(|error| refused(error.to_string()))?;
-        let answer = match self.in_time(url, request).await {
+        let answer = match in_time(url, self.oauth.send(self.server, request)).await {
             Ok(answer) => answer,
             Err(error) => return Ok(Found::Unreachable(error)),
         };
@@ -207,5 +210,15 @@ impl<'a> Discovery<'a> {
             resource_scopes: resource.scopes_supported,
             challenge,
         })
+    }
+}
+
+/// What `call` to `url` brings, within [`PATIENCE`].
+async fn in_time<T>(url: &str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, DiscoveryError> {
+    let unreachable = |cause: String| DiscoveryError::Unreachable { url: url.to_owned(), cause };
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Failure { message, .. })) => Err(unreachable(message)),
+        Err(_) => Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }

@@ -3,15 +3,36 @@
 //! RFC 9728 (protected resources), RFC 8414 and OpenID Connect discovery (authorization servers),
 //! in the order of the MCP specification. Issuers and resources are compared as texts.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::Url;
+
+/// How an issuer may be written in its own document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// Byte for byte as it was announced (RFC 8414 section 3.3).
+    Exact,
+    /// As the bare origin, or that with a slash: nobody announced it, and both are written.
+    OrWithSlash,
+}
+
+/// An absent list and `null`, which some servers write for an empty one, are empty.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// An absent switch and `null` are off.
+fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
 
 /// A protected resource's metadata (RFC 9728 section 2).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ResourceMetadata {
     pub(super) resource: Option<String>,
+    #[serde(deserialize_with = "list")]
     pub(super) authorization_servers: Vec<String>,
+    #[serde(deserialize_with = "list")]
     pub(super) scopes_supported: Vec<String>,
 }
 
@@ -24,10 +45,15 @@ pub(super) struct ServerMetadata {
     pub(super) token_endpoint: Option<String>,
     pub(super) registration_endpoint: Option<String>,
     pub(super) revocation_endpoint: Option<String>,
+    #[serde(deserialize_with = "list")]
     pub(super) token_endpoint_auth_methods_supported: Vec<String>,
+    #[serde(deserialize_with = "list")]
     pub(super) scopes_supported: Vec<String>,
+    #[serde(deserialize_with = "list")]
     pub(super) code_challenge_methods_supported: Vec<String>,
+    #[serde(deserialize_with = "switch")]
     pub(super) client_id_metadata_document_supported: bool,
+    #[serde(deserialize_with = "switch")]
     pub(super) authorization_response_iss_parameter_supported: bool,
 }
 
@@ -92,8 +118,12 @@ pub(super) fn default_endpoints(origin: &str) -> ServerMetadata {
 
 impl ServerMetadata {
     /// Why this document cannot be used for `issuer`, if so.
-    pub(super) fn objection(&self, issuer: &str) -> Option<String> {
-        if self.issuer != issuer {
+    pub(super) fn objection(&self, issuer: &str, spelling: Spelling) -> Option<String> {
+        let same = match spelling {
+            Spelling::Exact => self.issuer == issuer,
+            Spelling::OrWithSlash => self.issuer.strip_suffix('/').unwrap_or(&self.issuer) == issuer,
+        };
+        if !same {
             return Some(format!("it speaks for the issuer {:?}, and {issuer:?} was asked", cut(&self.issuer)));
         }
         if !self.code_challenge_methods_supported.iter().any(|method| method == "S256") {
@@ -173,11 +203,28 @@ mod tests {
     #[test]
     fn an_issuer_is_compared_as_text_and_pkce_is_demanded() {
         let good = default_endpoints("https://as.example");
-        assert_eq!(good.objection("https://as.example"), None);
-        assert!(good.objection("https://as.example/").is_some());
+        assert_eq!(good.objection("https://as.example", Spelling::Exact), None);
+        assert!(good.objection("https://as.example/", Spelling::Exact).is_some());
         let without_pkce = ServerMetadata { code_challenge_methods_supported: vec!["plain".into()], ..good.clone() };
-        assert!(without_pkce.objection("https://as.example").unwrap().contains("PKCE"));
+        assert!(without_pkce.objection("https://as.example", Spelling::Exact).unwrap().contains("PKCE"));
         let without_endpoint = ServerMetadata { token_endpoint: None, ..good };
-        assert!(without_endpoint.objection("https://as.example").is_some());
+        assert!(without_endpoint.objection("https://as.example", Spelling::Exact).is_some());
+    }
+
+    #[test]
+    fn an_issuer_that_nobody_announced_may_end_in_a_slash() {
+        let slashed =
+            ServerMetadata { issuer: "https://as.example/".into(), ..default_endpoints("https://as.example") };
+        assert_eq!(slashed.objection("https://as.example", Spelling::OrWithSlash), None);
+        assert!(slashed.objection("https://as.example", Spelling::Exact).is_some());
+        assert!(slashed.objection("https://evil.example", Spelling::OrWithSlash).is_some());
+    }
+
+    #[test]
+    fn null_is_an_empty_list() {
+        let resource: ResourceMetadata =
+            serde_json::from_str(r#"{"authorization_servers":["https://as.example"],"scopes_supported":null}"#)
+                .unwrap();
+        assert_eq!((resource.authorization_servers.len(), resource.scopes_supported.len()), (1, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! OAuth on the wire: token requests, revocation, discovery and registration.
 //!
 //! Requests are built from the `oauth2` crate's types. Its answer parser is strict where providers
-//! are not, so answers are read here: [`parse`] takes what they send, [`classify`] says what it means.
+//! are not, so answers are read here: `parse` takes what they send, `classify` says what it means.
 //! When to send anything is decided elsewhere.
 
 mod classify;
@@ -44,13 +44,17 @@ impl HttpOAuth {
 
     /// Sends one request on behalf of `server`, if it may go where it is addressed to.
     async fn send(&self, server: &ServerSettings, request: http::Request<Vec<u8>>) -> Result<Answer, Failure> {
-        let url = request.uri().to_string();
+        let client = self.client(server, request.uri()).await?;
+        wire::send(&client, request).await
+    }
+
+    /// The client for a request to `uri`, if requests on behalf of `server` may go there.
+    async fn client(&self, server: &ServerSettings, uri: &http::Uri) -> Result<reqwest::Client, Failure> {
+        let url = uri.to_string();
         let reach = self.reach(server).await;
         let refused = |cause: String| Failure::without_answer(FailureClass::Network, format!("not sent: {cause}"));
         check_url(&url, reach).map_err(refused)?;
-        let client =
-            self.factory.client(&url, server.ca_file.as_deref(), reach).map_err(|error| refused(error.to_string()))?;
-        wire::send(&client, request).await
+        self.factory.client(&url, server.ca_file.as_deref(), reach).map_err(|error| refused(error.to_string()))
     }
 
     /// Where calls on behalf of `server` may go. An issuer that the user wrote down is trusted.

@@ -46,15 +46,19 @@ pub(super) fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'
     members.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// A number of seconds, as number or text; `None` for what cannot be a lifetime.
+/// A number of seconds that may be a lifetime.
 fn seconds(value: &Value) -> Option<Duration> {
+    number(value).filter(|lifetime| *lifetime >= Duration::from_secs(1) && *lifetime <= LIFETIME_MAX)
+}
+
+/// Seconds that are not negative, as number or text.
+pub(super) fn number(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
-    let lifetime = Duration::try_from_secs_f64(seconds).ok()?;
-    (lifetime >= Duration::from_secs(1) && lifetime <= LIFETIME_MAX).then_some(lifetime)
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Scopes as a text (RFC 6749 section 3.3; some write commas) or as a list.

@@ -6,11 +6,12 @@ use everfresh_application::ServerSettings;
 use everfresh_application::ports::{Discovered, RegistrationError};
 use everfresh_domain::grant::{ClientAuthMethod, ClientRegistration};
 use everfresh_domain::{Secret, Timestamp};
+use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::classify::printable;
-use super::parse::{members, text};
+use super::parse::{members, number, text};
 use super::wire::{Answer, Body};
 use super::{HttpOAuth, PATIENCE};
 
@@ -26,12 +27,21 @@ struct Wanted<'a> {
 }
 
 /// What is granted (RFC 7591 section 3.2.1).
-#[derive(Deserialize)]
 struct Granted {
     client_id: String,
-    client_secret: Option<String>,
-    client_secret_expires_at: Option<u64>,
+    client_secret: Option<Secret>,
+    /// In seconds since 1970; zero means never.
+    client_secret_expires_at: Option<Duration>,
     token_endpoint_auth_method: Option<String>,
+}
+
+/// Why there is no client.
+#[derive(Debug, PartialEq, Eq)]
+enum NotGranted {
+    /// The endpoint is not well; asking later may help.
+    Unwell(String),
+    /// It said no.
+    Refused(String),
 }
 
 pub(super) async fn register(
@@ -61,7 +71,10 @@ pub(super) async fn register(
     let late = || unreachable(format!("no answer within {} s", PATIENCE.as_secs()));
     let answer = tokio::time::timeout(PATIENCE, oauth.send(server, request)).await.map_err(|_| late())?;
     let answer = answer.map_err(|failure| unreachable(failure.message))?;
-    let granted = granted(&answer).map_err(refused)?;
+    let granted = granted(&answer).map_err(|problem| match problem {
+        NotGranted::Unwell(cause) => unreachable(cause),
+        NotGranted::Refused(cause) => refused(cause),
+    })?;
     Ok(registration(granted, wanted.token_endpoint_auth_method, issuer, redirect_uris))
 }
 
@@ -77,21 +90,32 @@ fn preferred(offered: &[String]) -> ClientAuthMethod {
     }
 }
 
-fn granted(answer: &Answer) -> Result<Granted, String> {
+fn granted(answer: &Answer) -> Result<Granted, NotGranted> {
     let status = answer.status.as_u16();
-    let Body::Whole(body) = &answer.body else { return Err(format!("it answered {status} with no usable body")) };
-    if answer.status.is_success() {
-        // serde's own message may quote what it read.
-        return serde_json::from_slice(body).map_err(|_| format!("it answered {status} without a client_id"));
+    if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(NotGranted::Unwell(format!("it answered {status}")));
     }
+    let Body::Whole(body) = &answer.body else {
+        return Err(NotGranted::Unwell(format!("it answered {status} with no usable body")));
+    };
     let told = members(body).unwrap_or_default();
+    let of = |name: &str| text(&told, name).map(str::to_owned);
+    if answer.status.is_success() {
+        let nothing = || NotGranted::Refused(format!("it answered {status} without a client_id"));
+        return Ok(Granted {
+            client_id: of("client_id").ok_or_else(nothing)?,
+            client_secret: of("client_secret").map(Secret::new),
+            client_secret_expires_at: told.get("client_secret_expires_at").and_then(number),
+            token_endpoint_auth_method: of("token_endpoint_auth_method"),
+        });
+    }
     let code = text(&told, "error").map(printable);
     let description = text(&told, "error_description").map(printable);
-    Err(match (code, description) {
+    Err(NotGranted::Refused(match (code, description) {
         (Some(code), Some(description)) => format!("{code}: {description}"),
         (Some(code), None) => code,
         (None, _) => format!("it answered {status}; set oauth.client_id to a client registered by hand"),
-    })
+    }))
 }
 
 fn registration(
@@ -100,7 +124,7 @@ fn registration(
     issuer: &str,
     redirect_uris: &[String],
 ) -> ClientRegistration {
-    let client_secret = granted.client_secret.filter(|secret| !secret.is_empty()).map(Secret::new);
+    let client_secret = granted.client_secret;
     let auth_method = match (granted.token_endpoint_auth_method.as_deref(), &client_secret) {
         (_, None) | (Some("none"), _) => ClientAuthMethod::None,
         (Some("client_secret_post"), Some(_)) => ClientAuthMethod::ClientSecretPost,
@@ -109,13 +133,13 @@ fn registration(
         (_, Some(_)) if wanted == ClientAuthMethod::ClientSecretPost => ClientAuthMethod::ClientSecretPost,
         (_, Some(_)) => ClientAuthMethod::ClientSecretBasic,
     };
-    let end = granted.client_secret_expires_at.filter(|end| *end > 0 && client_secret.is_some());
+    let end = granted.client_secret_expires_at.filter(|end| !end.is_zero() && client_secret.is_some());
     ClientRegistration {
         issuer: issuer.to_owned(),
         client_id: granted.client_id,
         client_secret,
         auth_method,
-        secret_expires_at: end.map(|end| Timestamp::EPOCH.after(Duration::from_secs(end))),
+        secret_expires_at: end.map(|end| Timestamp::EPOCH.after(end)),
         redirect_uris: redirect_uris.to_vec(),
     }
 }
@@ -123,11 +147,11 @@ fn registration(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderMap, StatusCode};
+    use http::HeaderMap;
 
     use super::*;
 
-    fn answered(status: u16, body: &str) -> Result<ClientRegistration, String> {
+    fn answered(status: u16, body: &str) -> Result<ClientRegistration, NotGranted> {
         let answer = Answer {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
@@ -155,18 +179,34 @@ mod tests {
 
     #[test]
     fn the_end_of_a_secret_is_kept_and_zero_means_never() {
-        let end = |body| answered(200, body).unwrap().secret_expires_at;
+        let end = |body: &str| answered(200, body).unwrap().secret_expires_at;
         assert_eq!(end(r#"{"client_id":"c","client_secret":"s","client_secret_expires_at":0}"#), None);
-        let told = end(r#"{"client_id":"c","client_secret":"s","client_secret_expires_at":1795000000}"#);
-        assert_eq!(told, Some(Timestamp::from_millis(1_795_000_000_000)));
+        for written in ["1795000000", "\"1795000000\"", "1795000000.0"] {
+            let body = format!(r#"{{"client_id":"c","client_secret":"s","client_secret_expires_at":{written}}}"#);
+            assert_eq!(end(&body), Some(Timestamp::from_millis(1_795_000_000_000)), "{written}");
+        }
+        for written in ["null", "-1", "\"never\""] {
+            let body = format!(r#"{{"client_id":"c","client_secret":"s","client_secret_expires_at":{written}}}"#);
+            assert_eq!(end(&body), None, "{written}");
+        }
     }
 
     #[test]
     fn a_refusal_says_what_the_provider_said() {
         let said = answered(400, r#"{"error":"invalid_redirect_uri","error_description":"not allowed"}"#);
-        assert_eq!(said.unwrap_err(), "invalid_redirect_uri: not allowed");
-        assert!(answered(403, "Forbidden").unwrap_err().contains("oauth.client_id"));
-        assert!(answered(200, "<html>").unwrap_err().contains("client_id"));
+        assert_eq!(said.unwrap_err(), NotGranted::Refused("invalid_redirect_uri: not allowed".into()));
+        for (status, body) in [(403, "Forbidden"), (200, "<html>"), (201, r#"{"client_id":""}"#)] {
+            let problem = answered(status, body).unwrap_err();
+            assert!(matches!(&problem, NotGranted::Refused(cause) if cause.contains("client_id")), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_unwell_has_refused_nothing() {
+        for status in [429, 500, 503] {
+            let problem = answered(status, r#"{"error":"invalid_client_metadata"}"#).unwrap_err();
+            assert!(matches!(problem, NotGranted::Unwell(_)), "{status} {problem:?}");
+        }
     }
 
     #[test]

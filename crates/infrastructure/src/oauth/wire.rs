@@ -9,8 +9,7 @@ use http::{HeaderMap, StatusCode};
 /// The longest answer that is read.
 const BODY_MAX: usize = 64 * 1024;
 
-/// What came back.
-#[derive(Debug)]
+/// What came back. It holds tokens, so it has no `Debug`.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -18,7 +17,6 @@ pub(super) struct Answer {
 }
 
 /// How much of a body came.
-#[derive(Debug)]
 pub(super) enum Body {
     /// All of it.
     Whole(Bytes),
@@ -30,18 +28,31 @@ pub(super) enum Body {
 
 /// Sends `request`. The failure says whether anything may have arrived.
 pub(super) async fn send(client: &reqwest::Client, request: http::Request<Vec<u8>>) -> Result<Answer, Failure> {
+    let mut response = begin(client, request).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = read(&mut response).await;
+    Ok(Answer { status, headers, body })
+}
+
+/// Sends `request` and takes only the head of the answer: its body may be a stream that never ends.
+pub(super) async fn send_for_head(
+    client: &reqwest::Client,
+    request: http::Request<Vec<u8>>,
+) -> Result<(StatusCode, HeaderMap), Failure> {
+    let response = begin(client, request).await?;
+    Ok((response.status(), response.headers().clone()))
+}
+
+async fn begin(client: &reqwest::Client, request: http::Request<Vec<u8>>) -> Result<reqwest::Response, Failure> {
     let request = reqwest::Request::try_from(request).map_err(|error| not_sent(&error))?;
-    let mut response = client.execute(request).await.map_err(|error| {
+    client.execute(request).await.map_err(|error| {
         if error.is_connect() || error.is_builder() {
             not_sent(&error)
         } else {
             let message = format!("the answer was lost: {}", root_cause(&error));
             Failure::without_answer(FailureClass::AnswerLost, message)
         }
-    })?;
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = read(&mut response).await;
-    Ok(Answer { status, headers, body })
+    })
 }
 
 fn not_sent(error: &(dyn std::error::Error + 'static)) -> Failure {
@@ -66,8 +77,19 @@ pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    match innermost.downcast_ref::<io::Error>() {
-        Some(error) if error.kind() == io::ErrorKind::TimedOut => "it took too long to connect".to_owned(),
-        Some(_) | None => innermost.to_string(),
+    let Some(error) = innermost.downcast_ref::<io::Error>() else { return innermost.to_string() };
+    if error.kind() == io::ErrorKind::TimedOut {
+        return "it took too long to connect".to_owned();
+    }
+    if is_certificate_error(error) { format!("{error}; proxy or captive portal?") } else { error.to_string() }
+}
+
+/// Whether TLS found the other side to be somebody else. I/O errors hide what they wrap from
+/// `source()`, and wrap each other.
+fn is_certificate_error(error: &io::Error) -> bool {
+    let Some(wrapped) = error.get_ref() else { return false };
+    match wrapped.downcast_ref::<io::Error>() {
+        Some(error) => is_certificate_error(error),
+        None => matches!(wrapped.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))),
     }
 }

@@ -4,6 +4,7 @@
 
 mod dialer;
 mod oauth;
+mod oauth_field;
 mod raw;
 mod store;
 mod store_damage;
