@@ -11,12 +11,16 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::http::{CONNECT_TIMEOUT, HttpFactory};
+
+/// How often a silent connection is probed, so that a stream to a machine that is gone ends.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// How long TLS may take once there is a connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +44,11 @@ impl Dialer for NetDialer {
         let uri: Uri = server.url.parse().map_err(|error| io::Error::other(format!("{}: {error}", server.url)))?;
         let host = uri.host().unwrap_or_default().to_owned();
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{host}: {error}"));
-        let tcp = connect(&uri, self.proxies.intercept(&uri).as_ref()).await.map_err(named)?;
+        let proxy = self.proxies.intercept(&uri);
+        let tcp = match tokio::time::timeout(CONNECT_TIMEOUT, connect(&uri, proxy.as_ref())).await {
+            Ok(connected) => connected.map_err(named)?,
+            Err(_) => return Err(named(io::ErrorKind::TimedOut.into())),
+        };
         if uri.scheme_str() != Some("https") {
             return Ok(Box::new(tcp));
         }
@@ -61,23 +69,37 @@ impl Dialer for NetDialer {
 async fn connect(uri: &Uri, proxy: Option<&Intercept>) -> io::Result<TcpStream> {
     let mut direct = HttpConnector::new();
     direct.set_nodelay(true);
-    direct.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    direct.set_keepalive(Some(KEEPALIVE));
     direct.enforce_http(false);
     let connected = match proxy {
         None => direct.call(uri.clone()).await.map_err(|error| innermost(&error)),
-        Some(proxy) => {
-            let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
-            if let Some(credentials) = proxy.basic_auth() {
-                tunnel = tunnel.with_auth(credentials.clone());
-            }
-            let through = format!("through the proxy {}", proxy.uri().authority().map_or("", |place| place.as_str()));
-            tunnel
-                .call(uri.clone())
-                .await
-                .map_err(|error| io::Error::other(format!("{through}: {}", innermost(&error))))
-        }
+        Some(proxy) => tunnelled(uri, proxy, direct).await,
     };
-    connected.map(hyper_util::rt::TokioIo::into_inner)
+    connected.map(TokioIo::into_inner)
+}
+
+async fn tunnelled(uri: &Uri, proxy: &Intercept, direct: HttpConnector) -> io::Result<TokioIo<TcpStream>> {
+    // The authority may carry a password, the host does not.
+    let through = format!("through the proxy {}", proxy.uri().host().unwrap_or_default());
+    let failed = |cause: String| io::Error::other(format!("{through}: {cause}"));
+    if proxy.uri().scheme_str() != Some("http") {
+        let scheme = proxy.uri().scheme_str().unwrap_or_default();
+        return Err(failed(format!("proxies that speak {scheme} are not supported; set one that speaks http")));
+    }
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
+    if let Some(credentials) = proxy.basic_auth() {
+        tunnel = tunnel.with_auth(credentials.clone());
+    }
+    let destination = with_port(uri).map_err(|error| failed(error.to_string()))?;
+    tunnel.call(destination).await.map_err(|error| failed(innermost(&error).to_string()))
+}
+
+/// `uri` with its port written out: a tunnel takes 443 for granted, also for plain HTTP.
+fn with_port(uri: &Uri) -> Result<Uri, http::uri::InvalidUri> {
+    match (uri.port(), uri.scheme_str(), uri.host()) {
+        (None, Some("http"), Some(host)) => format!("http://{host}:80/").parse(),
+        _ => Ok(uri.clone()),
+    }
 }
 
 /// The cause that says what happened, with its kind.
@@ -88,4 +110,70 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> io::Error {
     }
     let kind = innermost.downcast_ref::<io::Error>().map_or(io::ErrorKind::Other, io::Error::kind);
     io::Error::new(kind, innermost.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn proxy() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://user:canary@{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    async fn dialled(proxy: &str, upstream: &str) -> io::Result<Box<dyn UpstreamIo>> {
+        let proxies = Matcher::builder().all(proxy).build();
+        let dialer = NetDialer { factory: HttpFactory::new(), proxies };
+        dialer.dial(&ServerSettings::new("s".parse().unwrap(), upstream)).await
+    }
+
+    async fn asked(listener: TcpListener) -> (TcpStream, String) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(stream.read_u8().await.unwrap());
+        }
+        (stream, String::from_utf8(bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_leads_to_the_port_of_the_scheme() {
+        let (listener, url) = proxy().await;
+        let dialling = tokio::spawn(async move { dialled(&url, "http://upstream.example/mcp").await });
+        let (mut stream, asked) = asked(listener).await;
+        assert!(asked.starts_with("CONNECT upstream.example:80 HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("Proxy-Authorization: Basic "), "{asked}");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        assert!(dialling.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_never_answers_is_given_up() {
+        let (listener, url) = proxy().await;
+        let dialling = tokio::spawn(async move { dialled(&url, "https://upstream.example/mcp").await });
+        let held = asked(listener).await;
+        tokio::time::pause();
+        let error = dialling.await.unwrap().err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_refusing_or_foreign_proxy_is_named_without_its_password() {
+        let (listener, url) = proxy().await;
+        let secure = url.replace("http://", "https://");
+        let dialling = tokio::spawn(async move { dialled(&url, "https://upstream.example/mcp").await });
+        let (mut stream, _) = asked(listener).await;
+        stream.write_all(b"HTTP/1.1 407 No\r\n\r\n").await.unwrap();
+        let refused = dialling.await.unwrap().err().unwrap();
+        let foreign = dialled(&secure, "https://upstream.example/mcp").await.err().unwrap();
+        for error in [refused, foreign] {
+            let shown = error.to_string();
+            assert!(shown.contains("proxy 127.0.0.1") && !shown.contains("canary"), "{shown}");
+        }
+    }
 }

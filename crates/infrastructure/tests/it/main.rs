@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
 
 mod dialer;
+mod dialer_tls;
 mod oauth;
 mod oauth_field;
 mod raw;
