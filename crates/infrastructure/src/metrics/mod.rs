@@ -58,9 +58,9 @@ impl PrometheusMetrics {
     }
 }
 
-/// A moment as Prometheus has it; 0 for none.
+/// A moment as Prometheus has it. None is not a number: an alert on what is past must not fire.
 fn moment(at: Option<Timestamp>) -> f64 {
-    at.map_or(0.0, Timestamp::as_secs_f64)
+    at.map_or(f64::NAN, Timestamp::as_secs_f64)
 }
 
 fn level(level: Level) -> f64 {

@@ -26,6 +26,10 @@ const REFUSED: [&str; 5] = [
     "refresh_token_already_used",
 ];
 
+/// Words for `invalid_client` of providers that have their own (GitHub, Slack).
+const UNKNOWN_CLIENT: [&str; 4] =
+    ["invalid_client", "incorrect_client_credentials", "invalid_client_id", "bad_client_secret"];
+
 /// Codes that ask for patience, whatever the status.
 const TRANSIENT: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
@@ -89,10 +93,11 @@ fn by_code(error: &ProviderError, status: StatusCode, retry_after: Option<Durati
         return (if pause { FailureClass::RateLimited } else { FailureClass::Provider }, message);
     }
     let class = error.class.unwrap_or_else(|| match code {
-        "invalid_client" => FailureClass::ClientRejected,
+        code if UNKNOWN_CLIENT.contains(&code) => FailureClass::ClientRejected,
         "invalid_target" | "invalid_scope" => FailureClass::Shape,
         "invalid_request" | "unauthorized_client" => FailureClass::Suspect,
-        _ if is_refusal(status) || status == StatusCode::BAD_REQUEST => FailureClass::Suspect,
+        // A code that nobody knows: asked again, and hourly once it has been said often enough.
+        _ if status.is_success() || is_refusal(status) || status == StatusCode::BAD_REQUEST => FailureClass::Suspect,
         _ => FailureClass::Provider,
     });
     (class, message)

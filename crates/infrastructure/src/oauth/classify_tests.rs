@@ -24,7 +24,10 @@ fn class(status: u16, body: &str) -> Option<FailureClass> {
 fn every_recorded_answer_has_its_class() {
     use FailureClass::{ClientRejected, Provider, RateLimited, Refused, Shape, Suspect};
 
-    let corpus: [(u16, &str, Option<FailureClass>); 44] = [
+    let corpus: [(u16, &str, Option<FailureClass>); 47] = [
+        (200, r#"{"error":"incorrect_client_credentials"}"#, Some(ClientRejected)),
+        (200, r#"{"ok":false,"error":"invalid_client_id"}"#, Some(ClientRejected)),
+        (200, r#"{"ok":false,"error":"fatal_error"}"#, Some(Suspect)),
         (200, r#"{"access_token":"a","token_type":"Bearer","expires_in":3600}"#, None),
         (201, r#"{"access_token":"a","expires_in":3600}"#, None),
         (200, r#"{"access_token":"a","error":null}"#, None),

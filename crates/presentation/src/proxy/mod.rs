@@ -328,7 +328,9 @@ fn is_refused(response: &Response<ResponseBody>) -> bool {
 }
 
 fn challenge_in(headers: &HeaderMap) -> Option<Challenge> {
-    parse_www_authenticate(headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()))
+    let values = headers.get_all(WWW_AUTHENTICATE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let values: Vec<_> = values.collect();
+    parse_www_authenticate(values.iter().map(|value| &**value))
 }
 
 /// The body of a request that is refused, where it may be JSON-RPC.
