@@ -1,2 +1,65 @@
-//! placeholder
-fn main() {}
+//! everfresh: log in once, stay logged in.
+//!
+//! The binary parses, composes and exits; nothing is decided here.
+
+mod cli;
+mod client;
+mod commands;
+mod compose;
+mod config;
+mod demo;
+mod exit;
+mod local_key;
+mod logging;
+mod output;
+mod paths;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command};
+use exit::{Exit, Failure};
+use paths::Paths;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The driver, the store's callers and API calls; the data plane has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(cli));
+            // Nothing that is still running counts: whatever matters was waited for.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => Err(Failure::new(Exit::Failed, format!("no runtime: {error}"))),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::note(format!("everfresh: {}", failure.text));
+            failure.exit.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let global = cli.global;
+    let command = cli.command.unwrap_or(Command::Serve);
+    if let Command::Completions { shell } = command {
+        clap_complete::generate(shell, &mut Cli::command(), "everfresh", &mut std::io::stdout());
+        return Ok(Exit::Done);
+    }
+    if let Command::Serve = command {
+        logging::start(&global, "info")?;
+        return serve::serve(&global, &Paths::of(&global)?).await.map(|()| Exit::Done);
+    }
+    if let Command::Demo(demo) = &command {
+        logging::start(&global, "off")?;
+        return demo::demo(&global, demo).await.map(|()| Exit::Done);
+    }
+    logging::start(&global, "error")?;
+    commands::run(command, &global, &Paths::of(&global)?).await
+}

@@ -5,6 +5,7 @@
 
 pub mod custody;
 pub mod dialer;
+pub mod files;
 pub mod http;
 pub mod metrics;
 pub mod oauth;

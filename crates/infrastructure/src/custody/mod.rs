@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use everfresh_application::ports::Entropy;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::store::disk;
+use crate::files;
 
 /// The key file's name in the data folder.
 const KEY_FILE: &str = "master.key";
@@ -200,8 +200,8 @@ fn found_or_made(
         what: format!("the key file {}", path.display()),
         cause: error.to_string(),
     };
-    disk::create_private_folder(folder).map_err(unusable)?;
-    disk::write_private(&path, key.to_text().as_bytes()).map_err(unusable)?;
+    files::create_private_folder(folder).map_err(unusable)?;
+    files::write_private(&path, key.to_text().as_bytes()).map_err(unusable)?;
     Ok((key, KeyOrigin::File(path)))
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use everfresh_application::ports::Clock;
 
-use super::disk::create_private_folder;
+use crate::files::create_private_folder;
 
 /// Things that are kept; the oldest go first.
 const KEPT: usize = 16;

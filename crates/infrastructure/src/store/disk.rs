@@ -3,9 +3,11 @@
 //! Each step is a method of [`Disk`], so that a test can record them and cut the power between any
 //! two. What a step guarantees stands at the method; nothing else is taken for granted.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// The steps.
 pub trait Disk: Send + Sync {
@@ -28,13 +30,7 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn write_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE_FILE);
-        let mut file = options.open(path)?;
-        file.write_all(content)?;
-        file.sync_data()
+        files::write_synced(path, content)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -49,22 +45,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        sync_folder(folder)
+        files::sync_folder(folder)
     }
-}
-
-#[cfg(unix)]
-const PRIVATE_FILE: u32 = 0o600;
-#[cfg(unix)]
-const PRIVATE_FOLDER: u32 = 0o700;
-
-/// Forces the names in `folder` to the disk, where the platform has that.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }
 
 /// Forces a file that somebody else wrote to the disk.
@@ -72,48 +54,7 @@ pub(super) fn sync_file(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_data()
 }
 
-/// Writes `content` as a file of its owner only: whole and durable, or not at all.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let beside = temporary(path);
-    RealDisk.write_synced(&beside, content)?;
-    RealDisk.rename(&beside, path)?;
-    sync_folder(folder)
-}
-
 /// The name under which a file is written before it takes its own.
 pub(super) fn temporary(path: &Path) -> PathBuf {
     path.with_added_extension("tmp")
-}
-
-/// Makes a folder for its owner only, with all that leads to it.
-pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, PRIVATE_FOLDER);
-    builder.create(path)
-}
-
-/// Takes away what others may do with `path`. Returns whether there was something to take away.
-#[cfg(unix)]
-pub(crate) fn tighten(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let metadata = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        metadata => metadata?,
-    };
-    let wanted = if metadata.is_dir() { PRIVATE_FOLDER } else { PRIVATE_FILE };
-    let open_to_others = metadata.permissions().mode() & 0o077 != 0;
-    if open_to_others {
-        fs::set_permissions(path, fs::Permissions::from_mode(wanted))?;
-    }
-    Ok(open_to_others)
-}
-
-/// Takes away what others may do with `path`: on this platform the user's profile does that.
-#[cfg(not(unix))]
-pub(crate) fn tighten(_path: &Path) -> io::Result<bool> {
-    Ok(false)
 }

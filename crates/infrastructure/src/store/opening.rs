@@ -10,12 +10,13 @@ use everfresh_application::ports::{Clock, Entropy};
 use everfresh_domain::Generation;
 
 use super::aside::Aside;
-use super::disk::{Disk, create_private_folder, temporary, tighten};
+use super::disk::{Disk, temporary};
 use super::index::{Entry, Index};
 use super::keeper::{Keeper, SUFFIX, path_of, rebuilt, remove_leftovers};
 use super::seal::{Sealer, UnsealError, Version, version_of};
 use super::tree::Tree;
 use crate::custody::MasterKey;
+use crate::files::{create_private_folder, tighten};
 
 /// A record that proves the key. It holds nothing.
 const CHECK: &str = "check";

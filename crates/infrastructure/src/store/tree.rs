@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::disk;
+use crate::files;
 
 /// Larger segments than sled's own choice: with those, a power cut loses records of 12 KiB.
 const SEGMENT: usize = 2 << 20;
@@ -57,7 +58,7 @@ impl Tree {
     /// Opens sled in `folder`, or makes it there.
     pub(super) fn open(folder: &Path) -> Result<Self, TreeError> {
         caught(|| {
-            disk::create_private_folder(folder)?;
+            files::create_private_folder(folder)?;
             remove_torn_snapshots(folder)?;
             let config =
                 sled::Config::new().path(folder).cache_capacity(CACHE).segment_size(SEGMENT).flush_every_ms(None);
@@ -66,7 +67,7 @@ impl Tree {
             let journal = db.open_tree("journal")?;
             let tree = Self { folder: folder.to_owned(), db, records, journal };
             tree.force()?;
-            disk::sync_folder(folder)?;
+            files::sync_folder(folder)?;
             Ok(tree)
         })
     }

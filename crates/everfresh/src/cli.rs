@@ -1,0 +1,260 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A local proxy that owns OAuth logins and keeps them fresh.
+#[derive(Debug, Parser)]
+#[command(name = "everfresh", version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// The configuration file (TOML).
+    #[arg(long, global = true, env = "EVERFRESH_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder of store, keys and log.
+    #[arg(long, global = true, env = "EVERFRESH_DATA_DIR", value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the daemon listens.
+    #[arg(long, global = true, env = "EVERFRESH_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// What is logged: off, error, warn, info, debug, trace, or a list like info,everfresh=debug.
+    #[arg(long, global = true, env = "EVERFRESH_LOG", value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+    /// How it is logged, to stderr. Text on a terminal, else JSON.
+    #[arg(long, global = true, env = "EVERFRESH_LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// The command that opens a URL; started without a shell.
+    #[arg(long, global = true, env = "BROWSER", value_name = "COMMAND")]
+    pub(crate) browser_cmd: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenOutput {
+    /// The token alone.
+    #[default]
+    Raw,
+    /// With its type, end and scopes.
+    Json,
+    /// As an Authorization header.
+    Header,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon in the foreground (the default).
+    Serve,
+    /// Show the whole product on this machine, with no account and nothing left behind.
+    Demo(Demo),
+    /// Add a server, then log in to it.
+    Add(Add),
+    /// Log in to a server.
+    Login(Login),
+    /// Revoke and erase a login.
+    Logout(Name),
+    /// Remove a server with its logins.
+    Remove(Name),
+    /// Switch a server on.
+    Enable(Name),
+    /// Switch a server off; its logins are kept.
+    Disable(Name),
+    /// One line for each login.
+    #[command(visible_alias = "status")]
+    List(List),
+    /// The same as list.
+    #[command(subcommand, hide = true)]
+    Upstream(Upstream),
+    /// One login in full.
+    Show(Show),
+    /// The attempts of a login, newest first.
+    Journal(Journal),
+    /// Make one attempt now, and wait for its result.
+    Refresh(Name),
+    /// Print a valid access token, refreshing first if needed.
+    Token(Token),
+    /// Print how a client reaches a server.
+    Url(Name),
+    /// Open the page.
+    Open(Open),
+    /// Check configuration, store, key, daemon, providers and upstreams.
+    Doctor(Doctor),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Upstream {
+    /// One line for each login.
+    List(List),
+}
+
+/// A login by name.
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// NAME or NAME@ACCOUNT.
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End after the story instead of going on until Ctrl-C.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How long access tokens live.
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub(crate) lifetime: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// A short name: a-z, 0-9, '.', '_', '-'.
+    pub(crate) name: String,
+    /// The upstream's URL.
+    pub(crate) url: String,
+    /// A client id that was registered by hand.
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    /// The environment variable, of the daemon, that holds the client's secret.
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) client_secret_env: Option<String>,
+    /// A scope to ask for; may be given several times.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Vec<String>,
+    /// The resource indicator: auto, none, or a URI sent byte for byte.
+    #[arg(long, value_name = "URI")]
+    pub(crate) resource: Option<String>,
+    /// The authorization server, where it is not to be discovered.
+    #[arg(long, value_name = "URL")]
+    pub(crate) issuer: Option<String>,
+    /// A header for every proxied request, as 'Name: value'; may be given several times.
+    #[arg(long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+    /// Further certificate authorities (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Do not log in.
+    #[arg(long)]
+    pub(crate) no_login: bool,
+    #[command(flatten)]
+    pub(crate) how: LoginHow,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// NAME or NAME@ACCOUNT.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) how: LoginHow,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoginHow {
+    /// Print the URL instead of opening it.
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// How long to wait for the end of the login.
+    #[arg(long, default_value = "5m", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct List {
+    /// How to print it.
+    #[arg(short, long, default_value = "table")]
+    pub(crate) output: Output,
+    /// Print it anew whenever it changes.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Exit with 10 if anything is unhealthy, with 11 if anything is degraded.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// NAME or NAME@ACCOUNT.
+    pub(crate) name: String,
+    /// How to print it.
+    #[arg(short, long, default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Journal {
+    /// NAME or NAME@ACCOUNT.
+    pub(crate) name: String,
+    /// How to print it.
+    #[arg(short, long, default_value = "table")]
+    pub(crate) output: Output,
+    /// Attempts at most.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// NAME or NAME@ACCOUNT.
+    pub(crate) name: String,
+    /// How to print it.
+    #[arg(short, long, default_value = "raw")]
+    pub(crate) output: TokenOutput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    /// Print the one-time link instead of opening it.
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Only this server.
+    pub(crate) name: Option<String>,
+    /// How to print it.
+    #[arg(short, long, default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_call_is_the_daemon() {
+        assert!(Cli::parse_from(["everfresh"]).command.is_none());
+    }
+}

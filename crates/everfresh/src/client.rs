@@ -1,0 +1,204 @@
+//! Calls of the API: of the running daemon, or, where none runs, of an application in this process.
+//!
+//! Both go through the same routes, so that a command has one way of working and one kind of answer.
+
+use std::time::Duration;
+
+use axum::Router;
+use everfresh_application::Application;
+use everfresh_presentation::Server;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::cli::Global;
+use crate::compose;
+use crate::config;
+use crate::exit::{Exit, Failure};
+use crate::local_key;
+use crate::paths::Paths;
+use crate::serve::DaemonFile;
+
+/// How long a daemon may take to say that it lives.
+const ALIVE: Duration = Duration::from_secs(3);
+
+/// Calls may wait for a refresh and its spacing.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a command needs an application in its own process for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To look or to change settings: nothing is sent to any provider.
+    Look,
+    /// To refresh.
+    Refresh,
+    /// To log in: the answer comes back to a listener.
+    Login,
+}
+
+enum Transport {
+    Daemon { client: reqwest::Client, base_url: String },
+    Local { router: Box<Router>, application: Application, server: Option<Server>, base_url: String },
+}
+
+/// The API, wherever it is.
+pub(crate) struct Api {
+    transport: Transport,
+    key: String,
+}
+
+/// The daemon of this data folder, if one runs.
+pub(crate) async fn running_daemon(global: &Global, paths: &Paths) -> Option<String> {
+    let told = std::fs::read(paths.daemon()).ok().and_then(|json| serde_json::from_slice::<DaemonFile>(&json).ok());
+    let base_url = match (global.listen, told) {
+        (Some(address), _) => format!("http://{address}"),
+        (None, Some(told)) => told.base_url,
+        (None, None) => return None,
+    };
+    let alive = http_client().get(format!("{base_url}/healthz")).timeout(ALIVE).send().await;
+    alive.is_ok_and(|answer| answer.status().is_success()).then_some(base_url)
+}
+
+/// A client for this machine: no proxy, no TLS roots.
+pub(crate) fn http_client() -> reqwest::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let roots = rustls::RootCertStore::empty();
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let client = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).timeout(PATIENCE).build();
+    client.expect("a client without any file can be built")
+}
+
+impl Api {
+    /// The running daemon's API, else one in this process that does what `need` says.
+    pub(crate) async fn open(global: &Global, paths: &Paths, need: Need) -> Result<Self, Failure> {
+        if let Some(base_url) = running_daemon(global, paths).await {
+            let no_key = || {
+                let text =
+                    format!("the daemon runs at {base_url}, and its local key is not in {}", paths.data.display());
+                Failure::new(Exit::NoDaemon, text)
+            };
+            let key = local_key::find(paths)?.ok_or_else(no_key)?;
+            return Ok(Self { transport: Transport::Daemon { client: http_client(), base_url }, key });
+        }
+        let mut config = config::load(paths, global)?;
+        if need == Need::Look {
+            // No place for any attempt: whoever only looks sends nothing.
+            config.policy.concurrency = 0;
+        }
+        let store = compose::open_store(paths, &config)?;
+        let listeners = if need == Need::Login { compose::bind(&config)? } else { Vec::new() };
+        let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
+        let address = bound.unwrap_or(config.listen[0]);
+        let running = compose::start(paths, &config, store, address).await?;
+        let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
+        let server = match listeners.is_empty() {
+            true => None,
+            false => Some(Server::start(&listeners, running.surfaces.clone(), 1).map_err(failed)?),
+        };
+        let base_url = running.surfaces.base_url.clone();
+        let router = Box::new(Server::router(running.surfaces));
+        Ok(Self {
+            transport: Transport::Local { router, application: running.application, server, base_url },
+            key: running.key,
+        })
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn base_url(&self) -> &str {
+        match &self.transport {
+            Transport::Daemon { base_url, .. } | Transport::Local { base_url, .. } => base_url,
+        }
+    }
+
+    /// The local key.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether a daemon answers, and not this process.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self.transport, Transport::Daemon { .. })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        self.call(Method::POST, path, body).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let content = body.map(|body| body.to_string()).unwrap_or_default();
+        let (status, text) = match &self.transport {
+            Transport::Daemon { client, base_url } => {
+                let request = client
+                    .request(method, format!("{base_url}{path}"))
+                    .header("x-everfresh-key", &self.key)
+                    .header("content-type", "application/json")
+                    .body(content);
+                let gone = |error: reqwest::Error| {
+                    let text = format!("the daemon at {base_url} does not answer: {}", error.without_url());
+                    Failure::new(Exit::NoDaemon, text)
+                };
+                let answer = request.send().await.map_err(gone)?;
+                (answer.status(), answer.text().await.map_err(gone)?)
+            }
+            Transport::Local { router, .. } => {
+                let request = Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .header("host", "localhost")
+                    .header("x-everfresh-key", &self.key)
+                    .header("content-type", "application/json")
+                    .body(axum::body::Body::from(content));
+                let broken = |text: String| Failure::new(Exit::Failed, text);
+                let request = request.map_err(|error| broken(error.to_string()))?;
+                let Ok(answer) = (**router).clone().oneshot(request).await;
+                let status = answer.status();
+                let bytes = answer.into_body().collect().await.map_err(|error| broken(error.to_string()))?.to_bytes();
+                (status, String::from_utf8_lossy(&bytes).into_owned())
+            }
+        };
+        if status.is_success() {
+            return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+        }
+        Err(failure(status.as_u16(), &serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+
+    /// Ends an application in this process: what it began is stored.
+    pub(crate) async fn close(self) {
+        if let Transport::Local { application, server, .. } = self.transport {
+            application.shutdown().await;
+            if let Some(server) = server {
+                server.shutdown().await;
+            }
+        }
+    }
+}
+
+/// A problem of the API, as words and exit code.
+fn failure(status: u16, problem: &Value) -> Failure {
+    let kind = problem["type"].as_str().unwrap_or_default();
+    let name = kind.strip_prefix(everfresh_presentation::problem::TYPE_PREFIX).unwrap_or_default();
+    let exit = match name {
+        "no-such-server" => Exit::NoSuchServer,
+        "login-needed" => Exit::LoginNeeded,
+        "token-unavailable" if problem["reason"] == "retrying_network" => Exit::Unreachable,
+        "provider-unreachable" | "upstream-unreachable" => Exit::Unreachable,
+        "store" => Exit::Store,
+        "invalid" => Exit::Usage,
+        "defined-in-file" | "disabled" | "login-impossible" | "forbidden" | "key-needed" => Exit::Refused,
+        _ => Exit::Failed,
+    };
+    let text = match problem["detail"].as_str() {
+        Some(detail) => detail.to_owned(),
+        None => format!("the daemon answered {status} without saying why"),
+    };
+    Failure::new(exit, text)
+}

@@ -1,0 +1,67 @@
+//! The commands: each calls the API, and prints what it says.
+
+mod doctor;
+mod list;
+mod login;
+mod servers;
+
+use everfresh_domain::GrantId;
+use everfresh_domain::Timestamp;
+
+use crate::cli::{Command, Global, Upstream};
+use crate::client::{Api, Need};
+use crate::exit::{Exit, Failure};
+use crate::paths::Paths;
+
+/// Runs a command that is neither the daemon nor the demo.
+pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Result<Exit, Failure> {
+    if let Command::Doctor(doctor) = &command {
+        return doctor::doctor(global, paths, doctor).await;
+    }
+    let logs_in = matches!(&command, Command::Login(_)) || matches!(&command, Command::Add(add) if !add.no_login);
+    let need = if logs_in {
+        Need::Login
+    } else if matches!(&command, Command::Refresh(_) | Command::Token(_)) {
+        Need::Refresh
+    } else {
+        Need::Look
+    };
+    let api = Api::open(global, paths, need).await?;
+    let ended = with(&api, command, global).await;
+    api.close().await;
+    ended
+}
+
+async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Failure> {
+    match command {
+        Command::Add(add) => login::add(api, global, add).await,
+        Command::Login(login) => login::login(api, global, &login.name, &login.how).await,
+        Command::Logout(name) => servers::logout(api, &name.name).await,
+        Command::Remove(name) => servers::remove(api, &name.name).await,
+        Command::Enable(name) => servers::switch(api, &name.name, "enable").await,
+        Command::Disable(name) => servers::switch(api, &name.name, "disable").await,
+        Command::List(list) | Command::Upstream(Upstream::List(list)) => list::list(api, list).await,
+        Command::Show(show) => list::show(api, &show.name, show.output).await,
+        Command::Journal(journal) => list::journal(api, &journal).await,
+        Command::Refresh(name) => servers::refresh(api, &name.name).await,
+        Command::Token(token) => servers::token(api, &token).await,
+        Command::Url(name) => servers::url(api, &name.name).await,
+        Command::Open(open) => login::open_page(api, global, &open).await,
+        Command::Serve | Command::Demo(_) | Command::Doctor(_) | Command::Completions { .. } => Ok(Exit::Done),
+    }
+}
+
+/// The API's path of a login, if its name is one.
+fn path_of(name: &str) -> Result<String, Failure> {
+    let grant: GrantId = name
+        .parse()
+        .map_err(|error: everfresh_domain::ids::InvalidName| Failure::new(Exit::NoSuchServer, error.to_string()))?;
+    Ok(format!("/api/v1/servers/{grant}"))
+}
+
+/// The time, for words like "in 5 min".
+fn now() -> Timestamp {
+    use everfresh_application::ports::Clock;
+
+    everfresh_infrastructure::system::SystemClock::default().now()
+}

@@ -1,0 +1,72 @@
+//! One server: switched, refreshed, logged out, removed, reached.
+
+use serde_json::Value;
+
+use super::path_of;
+use crate::cli::{Token, TokenOutput};
+use crate::client::Api;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+pub(super) async fn logout(api: &Api, name: &str) -> Result<Exit, Failure> {
+    api.post(&format!("{}/logout", path_of(name)?), None).await?;
+    output::line(format!("{name}: logged out; its tokens are erased"));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn remove(api: &Api, name: &str) -> Result<Exit, Failure> {
+    api.delete(&path_of(name)?).await?;
+    output::line(format!("{name}: removed with its logins"));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn switch(api: &Api, name: &str, to: &str) -> Result<Exit, Failure> {
+    api.post(&format!("{}/{to}", path_of(name)?), None).await?;
+    output::line(format!("{name}: {to}d"));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn refresh(api: &Api, name: &str) -> Result<Exit, Failure> {
+    let answer = api.post(&format!("{}/refresh", path_of(name)?), None).await?;
+    let health = &answer["server"]["health"];
+    let summary = output::text(&health["summary"]);
+    match answer["outcome"].as_str() {
+        Some("refreshed") => {
+            let ends = output::text(&answer["server"]["token"]["expires_at"]);
+            output::line(format!("{name}: refreshed; the new token ends at {ends}"));
+            Ok(Exit::Done)
+        }
+        _ => Err(Failure::new(exit_for(health), format!("{name}: {summary}. {}", output::text(&health["detail"])))),
+    }
+}
+
+/// The exit code that a health's action stands for.
+fn exit_for(health: &Value) -> Exit {
+    match (health["action"].as_str(), health["reason"].as_str()) {
+        (Some("login"), _) => Exit::LoginNeeded,
+        (_, Some("retrying_network" | "retrying_provider" | "rate_limited")) => Exit::Unreachable,
+        (_, Some("store_write_failed" | "store_unreadable")) => Exit::Store,
+        (_, Some("disabled")) => Exit::Refused,
+        _ => Exit::Failed,
+    }
+}
+
+pub(super) async fn token(api: &Api, token: &Token) -> Result<Exit, Failure> {
+    let answer = api.get(&format!("{}/token", path_of(&token.name)?)).await?;
+    let text = answer["access_token"].as_str().unwrap_or_default();
+    match token.output {
+        TokenOutput::Raw => output::line(text),
+        TokenOutput::Header => output::line(format!("Authorization: {} {text}", output::text(&answer["token_type"]))),
+        TokenOutput::Json => output::json(&answer),
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn url(api: &Api, name: &str) -> Result<Exit, Failure> {
+    api.get(&path_of(name)?).await?;
+    output::note("For clients that can send headers:");
+    output::note(format!("  {}/mcp/{name}   with   Authorization: Bearer <local key>", api.base_url()));
+    output::note("For all others, with the key in it (keep it to yourself):");
+    output::line(format!("{}/k/{}/mcp/{name}", api.base_url(), api.key()));
+    Ok(Exit::Done)
+}

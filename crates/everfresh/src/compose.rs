@@ -1,0 +1,147 @@
+//! From a configuration to a running application: the one place where the layers meet.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use everfresh_application::ports::{Clock, Entropy};
+use everfresh_application::{Application, LoginSettings, Parts as ApplicationParts};
+use everfresh_infrastructure::custody::{CustodyError, KeyOrigin, KeySource, Keychain, master_key};
+use everfresh_infrastructure::dialer::NetDialer;
+use everfresh_infrastructure::http::HttpFactory;
+use everfresh_infrastructure::metrics::PrometheusMetrics;
+use everfresh_infrastructure::oauth::HttpOAuth;
+use everfresh_infrastructure::secrets::SystemSecrets;
+use everfresh_infrastructure::store::{OpenError, SledStore, has_records};
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
+use everfresh_presentation::{Guard, LocalKey, Parts as SurfaceParts};
+use zeroize::Zeroizing;
+
+use crate::config::{Config, LocalKeyRule, MasterKeySource};
+use crate::exit::{Exit, Failure};
+use crate::local_key;
+use crate::paths::Paths;
+
+/// How often samples of metrics are folded together.
+const UPKEEP: Duration = Duration::from_secs(30);
+
+/// An open store and what was learned on the way.
+pub(crate) struct OpenStore {
+    store: SledStore,
+    pub(crate) key_origin: KeyOrigin,
+}
+
+/// Opens the store of the data folder. What is wrong with it is exit code 7.
+pub(crate) fn open_store(paths: &Paths, config: &Config) -> Result<OpenStore, Failure> {
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let source = key_source(config);
+    let failed = |text: String| Failure::new(Exit::Store, text);
+    let custody = |error: CustodyError| failed(error.to_string());
+    let (key, key_origin) = master_key(&source, &paths.data, has_records(&paths.data), &*entropy).map_err(custody)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let store =
+        SledStore::open(&paths.data, &key, clock, entropy).map_err(|error: OpenError| failed(error.to_string()))?;
+    Ok(OpenStore { store, key_origin })
+}
+
+fn key_source(config: &Config) -> KeySource {
+    if let Some(text) = std::env::var("EVERFRESH_MASTER_KEY").ok().filter(|text| !text.is_empty()) {
+        return KeySource::Given(Zeroizing::new(text));
+    }
+    match &config.master_key {
+        MasterKeySource::Auto => KeySource::Auto(Keychain::Asked),
+        MasterKeySource::DataFolder => KeySource::Auto(Keychain::Ignored),
+        MasterKeySource::File(path) => KeySource::File(path.clone()),
+        MasterKeySource::Command(command) => KeySource::Command(command.clone()),
+    }
+}
+
+/// Binds where the configuration says. The first address is the one that is told.
+pub(crate) fn bind(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let mut bound = Vec::new();
+    for address in &config.listen {
+        match TcpListener::bind(address) {
+            Ok(listener) => bound.push(listener),
+            // A machine without IPv6 has no second default address.
+            Err(_) if !config.listen_is_chosen && !bound.is_empty() => {}
+            Err(error) => return Err(not_bound(*address, &error)),
+        }
+    }
+    Ok(bound)
+}
+
+fn not_bound(address: SocketAddr, error: &io::Error) -> Failure {
+    let text = if error.kind() == io::ErrorKind::AddrInUse {
+        format!("the address {address} is in use by another program; stop that one, or choose another with --listen")
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("the address {address} is not allowed to this user; choose a port above 1023 with --listen")
+    } else {
+        format!("the address {address} cannot be listened on: {error}; choose another with --listen")
+    };
+    Failure::new(Exit::Failed, text)
+}
+
+/// A running application and the parts of its surfaces.
+pub(crate) struct Running {
+    pub(crate) application: Application,
+    pub(crate) surfaces: SurfaceParts,
+    /// The key that clients show, for those in this process.
+    pub(crate) key: String,
+}
+
+/// Starts the application. `address` is where answers to logins come back to.
+pub(crate) async fn start(
+    paths: &Paths,
+    config: &Config,
+    store: OpenStore,
+    address: SocketAddr,
+) -> Result<Running, Failure> {
+    // A second start in one process keeps the first provider.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error.to_string());
+    let metrics = Arc::new(PrometheusMetrics::install().map_err(|error| failed(&error))?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let factory = HttpFactory::new();
+    let oauth = Arc::new(HttpOAuth::new(Arc::clone(&factory), Arc::clone(&clock)));
+    let base_url = format!("http://{address}");
+    let parts = ApplicationParts {
+        store: Arc::new(store.store),
+        oauth: Arc::clone(&oauth) as _,
+        discovery: oauth,
+        secrets: Arc::new(SystemSecrets),
+        clock,
+        entropy: Arc::clone(&entropy),
+        metrics: Arc::clone(&metrics) as _,
+        policy: config.policy.clone(),
+        login: LoginSettings {
+            client_id_metadata_url: config.client_id_metadata_url.clone(),
+            redirect_uri: format!("{base_url}/oauth/callback"),
+        },
+        servers: config.servers.clone(),
+    };
+    let key = local_key::find_or_make(paths)?;
+    let application = Application::start(parts).await.map_err(|error| Failure::new(Exit::Store, error.to_string()))?;
+    let shown = match config.local_key {
+        LocalKeyRule::Required => Some(LocalKey::new(&key)),
+        LocalKeyRule::Off => None,
+    };
+    let kept = Arc::clone(&metrics);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            kept.upkeep();
+        }
+    });
+    let surfaces = SurfaceParts {
+        application: application.clone(),
+        guard: Arc::new(Guard::new(shown, config.allowed_hosts.clone())),
+        dialer: Arc::new(NetDialer::new(factory)),
+        metrics: Arc::new(move || metrics.render()),
+        entropy,
+        base_url,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Ok(Running { application, surfaces, key })
+}

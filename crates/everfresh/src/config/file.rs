@@ -1,0 +1,299 @@
+//! The configuration file, key by key.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of a foreign enum one variant is right and all others are wrong alike"
+)]
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+
+use everfresh_application::{OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource};
+use toml::de::{DeTable, DeValue};
+use url::Url;
+
+use super::reader::{Problem, Reader, Section};
+use super::{Config, LocalKeyRule, MasterKeySource};
+
+/// Reads the file whose content is `text`. Files that it names are beside it, in `folder`.
+pub(super) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
+    let mut reader = Reader::new(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let line = error.span().map_or(1, |span| reader.line(&span));
+            reader.problem(line, format!("this is not TOML: {}", error.message().trim()));
+        }
+        return Err(reader.problems);
+    }
+    let config = config(&mut reader, Section::new("", table.get_ref(), 1), folder);
+    if reader.problems.is_empty() {
+        return Ok(config);
+    }
+    reader.problems.sort_by_key(|problem| problem.line);
+    Err(reader.problems)
+}
+
+fn config(reader: &mut Reader<'_>, mut whole: Section<'_, '_>, folder: &Path) -> Config {
+    let mut config = Config::default();
+    let allow_remote = whole.truth(reader, "allow_remote").unwrap_or(false);
+    listen(reader, &mut whole, allow_remote, &mut config);
+    config.allowed_hosts = whole.texts(reader, "allowed_hosts").unwrap_or_default();
+    if let Some((text, span)) = whole.text(reader, "local_key") {
+        match text.as_str() {
+            "required" => {}
+            "off" if allow_remote => {
+                reader.wrong(&span, "local_key = \"off\" and allow_remote together would serve tokens to the network")
+            }
+            "off" => config.local_key = LocalKeyRule::Off,
+            other => reader.wrong(&span, format!("local_key = {other:?} is not known; use \"required\" or \"off\"")),
+        }
+    }
+    if let Some((text, span)) = whole.text(reader, "store") {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            reader.wrong(&span, "store: PostgreSQL is not supported by this version; use store = \"sled\"");
+        } else if text != "sled" {
+            reader.wrong(&span, format!("store = {text:?} is not known; use \"sled\""));
+        }
+    }
+    if let Some(section) = whole.section(reader, "master_key") {
+        config.master_key = master_key(reader, section, folder);
+    }
+    if let Some(section) = whole.section(reader, "refresh") {
+        refresh(reader, section, &mut config);
+    }
+    if let Some(mut section) = whole.section(reader, "login") {
+        let url = section.text(reader, "client_id_metadata_url").filter(|(text, _)| !text.is_empty());
+        config.client_id_metadata_url = url.and_then(|(text, span)| {
+            let usable = text.starts_with("https://") && Url::parse(&text).is_ok();
+            if !usable {
+                reader.wrong(&span, format!("login.client_id_metadata_url = {text:?} must be an https URL"));
+            }
+            usable.then_some(text)
+        });
+        section.finish(reader);
+    }
+    if let Some(section) = whole.section(reader, "servers") {
+        config.servers = servers(reader, &section, folder);
+    }
+    whole.finish(reader);
+    config
+}
+
+fn listen(reader: &mut Reader<'_>, whole: &mut Section<'_, '_>, allow_remote: bool, config: &mut Config) {
+    let Some(value) = whole.take("listen") else { return };
+    let texts = match value.get_ref() {
+        DeValue::Array(_) => reader.texts_of("listen", value).unwrap_or_default(),
+        _ => reader.text_of("listen", value).into_iter().collect(),
+    };
+    let mut addresses = Vec::new();
+    for text in texts {
+        match text.parse::<SocketAddr>() {
+            Ok(address) if !address.ip().is_loopback() && !allow_remote => reader.wrong(
+                &value.span(),
+                format!("listen = {text:?} is open to the network; listen on 127.0.0.1, or set allow_remote = true"),
+            ),
+            Ok(address) => addresses.push(address),
+            Err(_) => {
+                reader.wrong(&value.span(), format!("listen = {text:?} is not an address like \"127.0.0.1:7411\""))
+            }
+        }
+    }
+    if !addresses.is_empty() {
+        config.listen = addresses;
+        config.listen_is_chosen = true;
+    }
+}
+
+fn master_key(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> MasterKeySource {
+    let file = section.text(reader, "file").map(|(text, _)| MasterKeySource::File(folder.join(text)));
+    let command = section.texts(reader, "command").map(MasterKeySource::Command);
+    let keychain = section.truth(reader, "keychain");
+    let given = usize::from(file.is_some()) + usize::from(command.is_some()) + usize::from(keychain.is_some());
+    if given > 1 {
+        reader.problem(section.line(), "master_key takes one of file, command and keychain");
+    }
+    section.finish(reader);
+    match (file, command, keychain) {
+        (Some(file), _, _) => file,
+        (None, Some(command), _) => command,
+        (None, None, Some(false)) => MasterKeySource::DataFolder,
+        (None, None, Some(true) | None) => MasterKeySource::Auto,
+    }
+}
+
+fn refresh(reader: &mut Reader<'_>, mut section: Section<'_, '_>, config: &mut Config) {
+    let policy = &mut config.policy;
+    if let Some(threshold) = section.number(reader, "threshold") {
+        policy.threshold = threshold;
+    }
+    let times = [
+        ("min_spacing", &mut policy.min_spacing),
+        ("backoff_base", &mut policy.backoff_base),
+        ("backoff_cap", &mut policy.backoff_cap),
+        ("attempt_timeout", &mut policy.attempt_timeout),
+        ("park_timeout", &mut policy.park_timeout),
+    ];
+    for (key, time) in times {
+        if let Some(told) = section.duration(reader, key) {
+            *time = told;
+        }
+    }
+    let counts = [("concurrency", &mut policy.concurrency), ("endpoint_concurrency", &mut policy.endpoint_concurrency)];
+    for (key, count) in counts {
+        if let Some(told) = section.number(reader, key) {
+            *count = told as usize;
+        }
+    }
+    let line = section.line();
+    if let Err(wrong) = policy.validate() {
+        for wrong in wrong {
+            reader.problem(line, format!("refresh.{wrong}"));
+        }
+    }
+    section.finish(reader);
+}
+
+fn servers(reader: &mut Reader<'_>, section: &Section<'_, '_>, folder: &Path) -> Vec<ServerSettings> {
+    let mut servers = Vec::new();
+    for (key, value) in section.entries() {
+        let name: &str = key.get_ref();
+        let full = format!("servers.{name}");
+        let parsed = name.parse().map_err(|error| reader.wrong(&key.span(), format!("{full}: {error}")));
+        let DeValue::Table(table) = value.get_ref() else {
+            reader.wrong(&value.span(), format!("{full} must be a table like [{full}]"));
+            continue;
+        };
+        let section = Section::new(full, table, reader.line(&key.span()));
+        let settings = server(reader, section, folder);
+        if let (Ok(name), Some(settings)) = (parsed, settings) {
+            servers.push(ServerSettings { name, ..settings });
+        }
+    }
+    servers
+}
+
+fn server(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> Option<ServerSettings> {
+    let url = match section.text(reader, "url") {
+        Some((text, span)) => upstream_url(reader, &section.named("url"), text, &span),
+        None => {
+            if section.take("url").is_none() {
+                let name = section.named("url");
+                reader.problem(section.line(), format!("{name} is missing; add url = \"https://...\""));
+            }
+            None
+        }
+    };
+    let enabled = section.truth(reader, "enabled").unwrap_or(true);
+    let ca_file = section.text(reader, "ca_file").map(|(text, span)| {
+        let path = folder.join(text);
+        if !path.is_file() {
+            reader.wrong(&span, format!("{}: there is no file {}", section.named("ca_file"), path.display()));
+        }
+        path
+    });
+    let headers = section.section(reader, "headers").map(|headers| headers_of(reader, &headers)).unwrap_or_default();
+    let oauth = section.section(reader, "oauth").map(|oauth| oauth_of(reader, oauth, folder)).unwrap_or_default();
+    section.finish(reader);
+    // The name is the caller's: a table does not know its own.
+    let name = "unnamed".parse().expect("a valid name");
+    Some(ServerSettings { name, url: url?, enabled, headers, ca_file, oauth, source: ServerSource::File })
+}
+
+fn upstream_url(reader: &mut Reader<'_>, name: &str, text: String, span: &Range<usize>) -> Option<String> {
+    match Url::parse(&text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(text),
+        Ok(_) => {
+            reader.wrong(span, format!("{name} = {text:?} must begin with https:// (or http://) and name a host"));
+            None
+        }
+        Err(error) => {
+            reader.wrong(span, format!("{name} = {text:?} is not a URL: {error}"));
+            None
+        }
+    }
+}
+
+fn headers_of(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> std::collections::BTreeMap<String, String> {
+    let mut headers = std::collections::BTreeMap::new();
+    for (key, value) in section.entries() {
+        let name: &str = key.get_ref();
+        let full = section.named(name);
+        let Some(text) = reader.text_of(&full, value) else { continue };
+        let valid = name.parse::<http::HeaderName>().is_ok() && http::HeaderValue::from_str(&text).is_ok();
+        if name.eq_ignore_ascii_case("authorization") {
+            reader.wrong(&key.span(), format!("{full}: everfresh sets this header; remove it"));
+        } else if !valid {
+            reader.wrong(&key.span(), format!("{full} is not a valid header"));
+        } else {
+            headers.insert(name.to_owned(), text);
+        }
+    }
+    headers
+}
+
+fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> OAuthSettings {
+    if let Some((grant, span)) = section.text(reader, "grant")
+        && grant != "authorization_code"
+    {
+        let name = section.named("grant");
+        reader.wrong(&span, format!("{name} = {grant:?} is not supported by this version; use \"authorization_code\""));
+    }
+    let issuer = section.text(reader, "issuer");
+    let issuer = issuer.and_then(|(text, span)| upstream_url(reader, &section.named("issuer"), text, &span));
+    let client_id = section.text(reader, "client_id").map(|(text, _)| text);
+    let client_secret = section.take("client_secret").and_then(|value| {
+        let name = section.named("client_secret");
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                let line = reader.line(&value.span());
+                secret_source(reader, Section::new(name, table, line), folder)
+            }
+            _ => {
+                let fix = "write { env = \"VARIABLE\" }, { file = \"...\" } or { command = [...] }";
+                reader.wrong(&value.span(), format!("{name} must not stand in the configuration itself; {fix}"));
+                None
+            }
+        }
+    });
+    if client_secret.is_some() && client_id.is_none() {
+        let name = section.named("client_id");
+        reader.problem(section.line(), format!("{name} is missing; a client_secret is of no use without it"));
+    }
+    let scopes = section.texts(reader, "scopes").unwrap_or_default();
+    let resource = match section.text(reader, "resource").map(|(text, _)| text) {
+        None => ResourceSetting::Auto,
+        Some(text) if text == "auto" => ResourceSetting::Auto,
+        Some(text) if text == "none" => ResourceSetting::None,
+        Some(text) => ResourceSetting::Uri(text),
+    };
+    let extra = section.section(reader, "extra_params");
+    let extra_params = extra
+        .iter()
+        .flat_map(Section::entries)
+        .filter_map(|(key, value)| {
+            let name: &str = key.get_ref();
+            Some((name.to_owned(), reader.text_of(&format!("extra_params.{name}"), value)?))
+        })
+        .collect();
+    section.finish(reader);
+    OAuthSettings { issuer, client_id, client_secret, scopes, resource, extra_params }
+}
+
+fn secret_source(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> Option<SecretSource> {
+    let env = section.text(reader, "env").map(|(text, _)| SecretSource::Env(text));
+    let file = section.text(reader, "file").map(|(text, _)| SecretSource::File(folder.join(text)));
+    let command = section.texts(reader, "command").map(SecretSource::Command);
+    let mut given = [env, file, command].into_iter().flatten();
+    let (first, second) = (given.next(), given.next());
+    if first.is_none() || second.is_some() {
+        reader.problem(section.line(), "client_secret takes exactly one of env, file and command");
+    }
+    section.finish(reader);
+    first
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

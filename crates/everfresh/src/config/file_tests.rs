@@ -1,0 +1,146 @@
+//! Configurations that are right, and every way of being wrong with its words.
+
+use std::time::Duration;
+
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text, Path::new("/etc/everfresh")) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_example_of_the_manual_is_read_whole() {
+    let text = r#"
+listen = "127.0.0.1:7411"
+local_key = "required"
+store = "sled"
+
+[refresh]
+threshold = 0.8
+min_spacing = "10s"
+backoff_base = "10s"
+backoff_cap = "5m"
+attempt_timeout = "60s"
+park_timeout = "30s"
+
+[login]
+client_id_metadata_url = ""
+
+[servers.linear]
+url = "https://mcp.linear.app/mcp"
+enabled = true
+
+[servers.internal]
+url = "https://api.example.com/v1"
+headers = { "X-Tenant" = "acme" }
+[servers.internal.oauth]
+issuer = "https://login.example.com"
+client_id = "abc"
+client_secret = { env = "CLIENT_SECRET" }
+scopes = ["read"]
+resource = "auto"
+extra_params = { audience = "..." }
+"#;
+    let config = parse(text, Path::new("/etc/everfresh")).unwrap();
+    assert_eq!(config.policy, everfresh_domain::Policy::default());
+    let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["internal", "linear"]);
+    let oauth = &config.servers[0].oauth;
+    assert_eq!(oauth.client_secret, Some(SecretSource::Env("CLIENT_SECRET".into())));
+    assert_eq!(oauth.extra_params["audience"], "...");
+    assert_eq!(config.servers[0].headers["X-Tenant"], "acme");
+    assert!(config.listen_is_chosen);
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(parse("", Path::new("/")).unwrap(), Config::default());
+}
+
+#[test]
+fn times_and_numbers_are_taken_over() {
+    let config = parse("[refresh]\nmin_spacing = \"500ms\"\nendpoint_concurrency = 4\n", Path::new("/")).unwrap();
+    assert_eq!(config.policy.min_spacing, Duration::from_millis(500));
+    assert_eq!(config.policy.endpoint_concurrency, 4);
+}
+
+#[test]
+fn every_error_is_told_at_once_with_its_line_and_the_fix() {
+    let text = r#"
+listen = "0.0.0.0:7411"
+stoer = "sled"
+[refresh]
+min_spacing = 10
+backof_base = "10s"
+threshold = 2.0
+[servers.Linear]
+url = "https://mcp.linear.app/mcp"
+[servers.other]
+url = "ftp://x"
+enabled = "yes"
+[servers.secret]
+url = "https://api.example.com"
+[servers.secret.oauth]
+client_id = "a"
+client_secret = "hunter2-canary"
+grant = "client_credentials"
+[servers.nothing]
+"#;
+    let found = problems(text);
+    assert!(!found.join("\n").contains("canary"), "{found:#?}");
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    2: listen = "0.0.0.0:7411" is open to the network; listen on 127.0.0.1, or set allow_remote = true
+    3: stoer is not known; did you mean store?
+    4: refresh.threshold must be between 0.5 and 0.95
+    5: refresh.min_spacing must be a text in quotes, not a number
+    6: refresh.backof_base is not known; did you mean backoff_base?
+    8: servers.Linear: the name "Linear" is not usable: use 1 to 64 of the characters a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit
+    11: servers.other.url = "ftp://x" must begin with https:// (or http://) and name a host
+    12: servers.other.enabled must be true or false, not a text
+    17: servers.secret.oauth.client_secret must not stand in the configuration itself; write { env = "VARIABLE" }, { file = "..." } or { command = [...] }
+    18: servers.secret.oauth.grant = "client_credentials" is not supported by this version; use "authorization_code"
+    19: servers.nothing.url is missing; add url = "https://..."
+    "#);
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_line() {
+    let found = problems("listen = \"127.0.0.1:7411\"\n[servers.linear\nurl = 7\n");
+    assert!(found[0].starts_with("2: this is not TOML"), "{found:?}");
+}
+
+#[test]
+fn single_mistakes_have_their_own_words() {
+    let cases = [
+        ("store = \"postgres://x\"", "PostgreSQL is not supported"),
+        ("store = \"redis\"", "use \"sled\""),
+        ("local_key = \"no\"", "\"required\" or \"off\""),
+        ("allow_remote = true\nlocal_key = \"off\"", "to the network"),
+        ("listen = \"7411\"", "not an address"),
+        ("listen = 7411", "a text in quotes"),
+        ("refresh = 1", "must be a table"),
+        ("[refresh]\nmin_spacing = \"soon\"", "write it like"),
+        ("[refresh]\nmin_spacing = \"1ms\"", "at least 100 ms"),
+        ("[login]\nclient_id_metadata_url = \"http://x\"", "https URL"),
+        ("[master_key]\nfile = \"a\"\nkeychain = false", "one of file"),
+        ("[servers.a]\nurl = \"https://a\"\nca_file = \"no.pem\"", "there is no file /etc/everfresh/no.pem"),
+        ("[servers.a]\nurl = \"https://a\"\nheaders = { Authorization = \"x\" }", "everfresh sets this header"),
+        ("[servers.a]\nurl = \"https://a\"\nheaders = { \"a b\" = \"x\" }", "not a valid header"),
+        (
+            "[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\nclient_secret = { env = \"X\" }",
+            "client_id is missing",
+        ),
+        (
+            "[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\nclient_id = \"c\"\nclient_secret = {}",
+            "exactly one of",
+        ),
+        ("servers = { a = 1 }", "must be a table"),
+    ];
+    for (text, expected) in cases {
+        let found = problems(text).join("\n");
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+}

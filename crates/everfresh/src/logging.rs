@@ -1,0 +1,37 @@
+//! Logs, to stderr: text for people, JSON for machines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::cli::{Global, LogFormat};
+use crate::exit::{Exit, Failure};
+
+/// Starts logging. `default` is the filter where none is given.
+pub(crate) fn start(global: &Global, default: &str) -> Result<(), Failure> {
+    let text = global.log_level.as_deref().unwrap_or(default);
+    let filter: Targets = text.parse().map_err(|error| {
+        let text =
+            format!("--log-level {text:?} is not a filter: {error}; use a level like info, or info,everfresh=debug");
+        Failure::new(Exit::Usage, text)
+    })?;
+    // sled logs its ordinary work as warnings.
+    let filter = filter.with_target("sled", tracing::level_filters::LevelFilter::OFF);
+    let on_terminal = std::io::stderr().is_terminal();
+    let format = global.log_format.unwrap_or(if on_terminal { LogFormat::Text } else { LogFormat::Json });
+    let layer = match format {
+        LogFormat::Text => {
+            let colour = on_terminal && std::env::var_os("NO_COLOR").is_none();
+            fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false).boxed()
+        }
+        LogFormat::Json => {
+            fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_current_span(false).boxed()
+        }
+    };
+    // A second start in one process, as in tests, keeps the first.
+    drop(tracing_subscriber::registry().with(layer.with_filter(filter)).try_init());
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! The daemon: start, ready line, reload, drain.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use everfresh_infrastructure::files;
+use everfresh_presentation::Server;
+use notify::{RecursiveMode, Watcher};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::cli::Global;
+use crate::compose::{self, Running};
+use crate::config::{self, Config};
+use crate::exit::{Exit, Failure};
+use crate::paths::Paths;
+
+/// How long the configuration file must be still before it is read: editors write in steps.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// Data-plane threads: requests cost little, and more threads cost memory.
+const THREADS_MAX: usize = 4;
+
+/// What a running daemon says of itself in its data folder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DaemonFile {
+    pub(crate) base_url: String,
+    pub(crate) pid: u32,
+}
+
+/// Why the daemon does something.
+enum Signal {
+    Stop(&'static str),
+    Reload,
+}
+
+/// Runs the daemon until it is told to stop.
+pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure> {
+    let config = config::load(paths, global)?;
+    let mut signals = signals();
+    let store = compose::open_store(paths, &config)?;
+    tracing::info!(key = %store.key_origin, data = %paths.data.display(), "the store is open");
+    let listeners = compose::bind(&config)?;
+    let address = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let address = address.ok_or_else(|| Failure::new(Exit::Failed, "no address to listen on"))?;
+    let running = compose::start(paths, &config, store, address).await?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("the listeners cannot be used: {error}"));
+    let server = Server::start(&listeners, running.surfaces.clone(), threads).map_err(failed)?;
+    drop(listeners);
+    announce(paths, address)?;
+    let (changed, mut changes) = mpsc::channel(1);
+    let _watcher = watch(&paths.config, changed);
+    let mut live = config;
+    loop {
+        let signal = tokio::select! {
+            Some(signal) = signals.recv() => signal,
+            Some(()) = changes.recv() => {
+                tokio::time::sleep(SETTLE).await;
+                while changes.try_recv().is_ok() {}
+                Signal::Reload
+            }
+        };
+        match signal {
+            Signal::Stop(name) => {
+                tracing::info!(signal = name, "stopping: answers and refreshes under way are waited for");
+                break;
+            }
+            Signal::Reload => reload(global, paths, &running, &mut live).await,
+        }
+    }
+    // Attempts first: their tokens must be stored, whatever clients still stream.
+    running.application.shutdown().await;
+    server.shutdown().await;
+    drop(std::fs::remove_file(paths.daemon()));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Says that the daemon is ready: to whoever started it, and to commands of this data folder.
+fn announce(paths: &Paths, address: SocketAddr) -> Result<(), Failure> {
+    let base_url = format!("http://{address}");
+    let told = DaemonFile { base_url: base_url.clone(), pid: std::process::id() };
+    let json = serde_json::to_vec(&told).unwrap_or_default();
+    if let Err(error) = files::write_private(&paths.daemon(), &json) {
+        tracing::warn!(%error, "commands will not find this daemon by its data folder");
+    }
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "listening on {base_url}").and_then(|()| out.flush());
+    // Nobody may be reading.
+    drop(written);
+    tracing::info!(url = base_url, "listening");
+    Ok(())
+}
+
+/// Takes over a new version of the configuration file, or says why not.
+async fn reload(global: &Global, paths: &Paths, running: &Running, live: &mut Config) {
+    let application = &running.application;
+    let next = match config::load(paths, global) {
+        Ok(next) => next,
+        Err(failure) => {
+            let text = format!("{}; the version before it stays in force", failure.text);
+            tracing::error!(problem = text, "the new configuration is refused");
+            application.set_config_problem(Some(text));
+            return;
+        }
+    };
+    application.set_config_problem(None);
+    if next == *live {
+        return;
+    }
+    if (&next.listen, next.local_key, &next.allowed_hosts) != (&live.listen, live.local_key, &live.allowed_hosts) {
+        tracing::warn!("listen, local_key and allowed_hosts change with the next start");
+    }
+    application.set_policy(next.policy.clone()).await;
+    if let Err(error) = application.replace_file_servers(next.servers.clone()).await {
+        tracing::error!(%error, "the new configuration is in force, but not all of its logins could be read");
+    }
+    tracing::info!(servers = next.servers.len(), "the new configuration is in force");
+    *live = next;
+}
+
+/// Tells of changes of the configuration file; its folder is watched, since editors replace files.
+fn watch(path: &Path, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+    let folder = path.parent().filter(|folder| folder.is_dir())?;
+    let name = path.file_name()?.to_owned();
+    let tell = move |event: notify::Result<notify::Event>| {
+        let about_it = event.is_ok_and(|event| {
+            !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == Some(&name))
+        });
+        if about_it {
+            // A change that waits already stands for this one.
+            let _ = changed.try_send(());
+        }
+    };
+    let mut watcher = notify::recommended_watcher(tell).ok()?;
+    let watching = watcher.watch(folder, RecursiveMode::NonRecursive);
+    watching.inspect_err(|error| tracing::warn!(%error, "changes of the configuration need a SIGHUP")).ok()?;
+    Some(watcher)
+}
+
+#[cfg(unix)]
+fn signals() -> mpsc::Receiver<Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (sender, receiver) = mpsc::channel(4);
+    let kinds: [(SignalKind, fn() -> Signal); 3] = [
+        (SignalKind::terminate(), || Signal::Stop("SIGTERM")),
+        (SignalKind::interrupt(), || Signal::Stop("SIGINT")),
+        (SignalKind::hangup(), || Signal::Reload),
+    ];
+    for (kind, told) in kinds {
+        let sender = sender.clone();
+        let Ok(mut incoming) = signal(kind) else { continue };
+        tokio::spawn(async move {
+            while incoming.recv().await.is_some() {
+                drop(sender.send(told()).await);
+            }
+        });
+    }
+    receiver
+}
+
+#[cfg(not(unix))]
+fn signals() -> mpsc::Receiver<Signal> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            drop(sender.send(Signal::Stop("Ctrl-C")).await);
+        }
+    });
+    receiver
+}
