@@ -1,1 +1,10 @@
-//! end to end
+//! The stage of the end-to-end tests: the built binary as a daemon and as commands, and the
+//! servers that it meets. Nothing here looks inside everfresh.
+
+pub mod daemon;
+pub mod wait;
+pub mod world;
+
+pub use daemon::{Daemon, Ran};
+pub use wait::until;
+pub use world::World;

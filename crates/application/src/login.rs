@@ -139,7 +139,11 @@ impl LoginDesk {
         let redirect_uri = redirect_uri.unwrap_or_else(|| self.parts.settings.redirect_uri.clone());
         let server = &route.settings;
         let discovered = self.parts.discovery.discover(server, route.seat.challenge()).await?;
-        let record = self.parts.vault.read(&route.grant).await?;
+        // A record that cannot be read is what a new login mends: it takes its place, set aside.
+        let record = match self.parts.vault.read(&route.grant).await {
+            Err(StoreError::Unreadable { .. }) => None,
+            read => read?,
+        };
         let client = self.client(server, &discovered, &redirect_uri, record.as_ref()).await?;
         let scopes = wanted_scopes(server, &discovered, &route.seat.status().needed_scopes, record.as_ref());
         let flow = Flow {
@@ -333,7 +337,11 @@ impl LoginDesk {
             Some(LoginEnd::ClientRejected { .. }) => Some(&record.binding.client.client_id),
             _ => None,
         });
-        if let Some(known) = self.parts.store.registration(&key).await? {
+        let known = match self.parts.store.registration(&key).await {
+            Err(StoreError::Unreadable { .. }) => None,
+            read => read?,
+        };
+        if let Some(known) = known {
             let secret_lives = known.secret_expires_at.is_none_or(|end| self.parts.clock.now() < end);
             if secret_lives && dead != Some(&known.client_id) {
                 return Ok(known);

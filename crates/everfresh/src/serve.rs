@@ -38,6 +38,9 @@ enum Signal {
 
 /// Runs the daemon until it is told to stop.
 pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure> {
+    // Watched before it is read, so that no change falls in between.
+    let (changed, mut changes) = mpsc::channel(1);
+    let _watcher = watch(&paths.config, changed);
     let config = config::load(paths, global)?;
     let mut signals = signals();
     let store = compose::open_store(paths, &config)?;
@@ -50,9 +53,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("the listeners cannot be used: {error}"));
     let server = Server::start(&listeners, running.surfaces.clone(), threads).map_err(failed)?;
     drop(listeners);
-    announce(paths, address)?;
-    let (changed, mut changes) = mpsc::channel(1);
-    let _watcher = watch(&paths.config, changed);
+    announce(paths, address);
     let mut live = config;
     loop {
         let signal = tokio::select! {
@@ -80,7 +81,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
 }
 
 /// Says that the daemon is ready: to whoever started it, and to commands of this data folder.
-fn announce(paths: &Paths, address: SocketAddr) -> Result<(), Failure> {
+fn announce(paths: &Paths, address: SocketAddr) {
     let base_url = format!("http://{address}");
     let told = DaemonFile { base_url: base_url.clone(), pid: std::process::id() };
     let json = serde_json::to_vec(&told).unwrap_or_default();
@@ -92,7 +93,6 @@ fn announce(paths: &Paths, address: SocketAddr) -> Result<(), Failure> {
     // Nobody may be reading.
     drop(written);
     tracing::info!(url = base_url, "listening");
-    Ok(())
 }
 
 /// Takes over a new version of the configuration file, or says why not.

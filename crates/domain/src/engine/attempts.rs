@@ -112,10 +112,13 @@ impl Engine {
         self.tell_endpoint(now, &key, &report, out);
         let Some(grant) = self.grants.get_mut(&report.grant) else { return };
         let Some(flight) = grant.flight.take_if(|flight| flight.attempt == report.attempt) else { return };
+        let ended_before = grant.is_ended();
         if !flight.superseded {
-            self.tell_grant(now, &report.grant, report.attempt, flight.trigger, report.outcome, out);
+            self.tell_grant(now, &report.grant, report.attempt, flight.trigger, report.outcome);
         }
+        // Published first: whoever hears of the end must find it everywhere.
         self.settle(now, &report.grant, out);
+        self.note_end(&report.grant, ended_before, out);
         self.note_schedule(now, &report.grant, out);
     }
 
@@ -126,7 +129,6 @@ impl Engine {
         attempt: AttemptId,
         trigger: Trigger,
         outcome: AttemptOutcome,
-        out: &mut Vec<Action>,
     ) {
         let grace = now < self.grace_until;
         let Some(grant) = self.grants.get_mut(id) else { return };
@@ -138,9 +140,6 @@ impl Engine {
             }
             AttemptOutcome::Failed { failure, facts } => {
                 grant.failed(now, attempt, failure, facts.map(|facts| *facts), grace, &self.policy);
-                if let Some(end) = grant.facts.as_ref().and_then(|facts| facts.ended.clone()) {
-                    out.push(Action::Note(Note::LoginEnded { grant: id.clone(), end }));
-                }
             }
             AttemptOutcome::Discarded => {}
         }
@@ -191,6 +190,13 @@ impl Engine {
         }
     }
 
+    fn note_end(&self, id: &GrantId, ended_before: bool, out: &mut Vec<Action>) {
+        let end = self.grants.get(id).and_then(|grant| grant.facts.as_ref()?.ended.clone());
+        if let Some(end) = end.filter(|_| !ended_before) {
+            out.push(Action::Note(Note::LoginEnded { grant: id.clone(), end }));
+        }
+    }
+
     fn note_schedule(&self, now: Timestamp, id: &GrantId, out: &mut Vec<Action>) {
         let Some(grant) = self.grants.get(id) else { return };
         let Some((at, _)) = grant.next_due(now, &self.policy) else { return };
@@ -203,6 +209,10 @@ impl Engine {
 }
 
 impl Grant {
+    fn is_ended(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.ended.is_some())
+    }
+
     fn released(&mut self, at: Timestamp) {
         self.queued = None;
         self.held_until = None;

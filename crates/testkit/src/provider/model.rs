@@ -71,6 +71,8 @@ pub struct Counters {
     pub token_requests: u64,
     /// Refreshes that succeeded, as the provider sees it.
     pub refreshes: u64,
+    /// Refreshes with a token that was used before and is still good: their first answer was lost.
+    pub repeats: u64,
     /// Spent refresh tokens that came again.
     pub reuses: u64,
     /// Refresh tokens that were refused for another reason.
@@ -361,6 +363,7 @@ impl Model {
             }
             Worth::Good(family) => {
                 self.counters.refreshes += 1;
+                self.counters.repeats += u64::from(self.tokens.was_used(&token));
                 if self.behaviour.kills_old_access_tokens {
                     self.tokens.kill_access_of(family);
                 }

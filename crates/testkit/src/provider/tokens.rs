@@ -84,6 +84,10 @@ impl Tokens {
         if still_good { Worth::Good(known.family) } else { Worth::Reused(known.family) }
     }
 
+    pub(super) fn was_used(&self, token: &str) -> bool {
+        self.refresh.get(token).is_some_and(|token| token.used.is_some())
+    }
+
     pub(super) fn spend(&mut self, now: Timestamp, token: &str, successor: &str) {
         if let Some(known) = self.refresh.get_mut(token) {
             known.used = Some((now, successor.to_owned()));

@@ -1,0 +1,10 @@
+//! The built binary against servers over HTTP, killed and restarted. Each test prints what it
+//! measured.
+
+#![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
+
+mod bad_input;
+mod life;
+mod many;
+mod outage;
+mod survival;

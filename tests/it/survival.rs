@@ -1,0 +1,114 @@
+//! (b) killed while its token ends, (g) killed two hundred times under rotation, (i) stopped in the
+//! middle of a refresh.
+
+use std::time::{Duration, Instant};
+
+use everfresh_e2e::{World, until};
+use everfresh_testkit::provider::{Behaviour, Rotation};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ended_while_the_daemon_was_dead_is_refreshed_at_start() {
+    let world = World::with_lifetime(Duration::from_secs(3)).await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    let port = daemon.port();
+    daemon.kill().await;
+    let before = world.counters();
+    world.provider.with(|model| model.expire_access_tokens());
+    let ends = Instant::now() + Duration::from_secs(4);
+    until("the end of the token", Duration::from_secs(6), || async { (Instant::now() >= ends).then_some(()) }).await;
+    let began = Instant::now();
+    let daemon = everfresh_e2e::Daemon::start(world.folder(), port).await;
+    daemon.expect_call("demo").await;
+    let first_call = began.elapsed();
+    let after = world.counters();
+    assert_eq!(after.refreshes - before.refreshes, 1, "one refresh");
+    assert_eq!((after.authorizations, after.registrations, after.reuses), (1, 1, 0), "no login");
+    assert_eq!(after.rejected, before.rejected, "no request went out with the old token");
+    let started = daemon.started_in;
+    println!(
+        "(b) listening after {started:.0?}, first call answered {first_call:.0?} after the start, one refresh, no login"
+    );
+    assert!(first_call < Duration::from_secs(30));
+    daemon.kill().await;
+}
+
+/// A provider that keeps the previous token until the new one was used: every login can be kept.
+fn forgiving() -> Behaviour {
+    Behaviour { access_lifetime: Duration::from_secs(2), rotation: Rotation::PreviousUntilUsed, ..Behaviour::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_kills_under_rotation_lose_no_login() {
+    let kills: u64 = std::env::var("EVERFRESH_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let refresh = "min_spacing = \"100ms\"\nbackoff_base = \"100ms\"\nbackoff_cap = \"1s\"";
+    let world = World::new(forgiving(), refresh).await;
+    world.provider.with(|model| model.switches.delay_ms = 20);
+    let mut daemon = world.daemon().await;
+    for name in ["a", "b", "c", "d"] {
+        world.log_in(&daemon, name).await;
+    }
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut slowest = Duration::ZERO;
+    for kill in 0..kills {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        // Half of the kills at any moment, half within a refresh: sent, answered, stored, or not yet.
+        let ms = if kill % 2 == 0 {
+            let asked = world.counters().token_requests;
+            let sent = || async { (world.counters().token_requests > asked).then_some(()) };
+            until("a refresh", Duration::from_secs(10), sent).await;
+            random % 40
+        } else {
+            random % 400
+        };
+        let at = Instant::now() + Duration::from_millis(ms);
+        let moment = || async { (Instant::now() >= at).then_some(()) };
+        until("the moment of the kill", Duration::from_secs(5), moment).await;
+        daemon.kill().await;
+        world.provider.with(|model| model.expire_access_tokens());
+        daemon = world.daemon().await;
+        slowest = slowest.max(daemon.started_in);
+    }
+    for name in ["a", "b", "c", "d"] {
+        daemon.expect_call(name).await;
+        let server = daemon.server(name).await;
+        assert_eq!(server["health"]["level"], "healthy", "{server}");
+    }
+    let counters = world.counters();
+    println!(
+        "(g) {kills} kills: {} refreshes, {} answers lost and asked for again, {} logins, {} reuses, {} refused, slowest start \
+         {slowest:.0?}",
+        counters.refreshes, counters.repeats, counters.authorizations, counters.reuses, counters.refusals
+    );
+    assert!(counters.repeats > 0, "some kills must lose an answer, or this proves nothing");
+    assert_eq!((counters.authorizations, counters.reuses, counters.families_revoked), (4, 0, 0));
+    assert!(!daemon.log().contains("cannot be read"), "no unreadable store");
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_under_way_is_finished_and_stored_before_the_daemon_stops() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    world.provider.with(|model| model.switches.delay_ms = 1500);
+    let before = world.counters().token_requests;
+    let asked = daemon.request(reqwest::Method::POST, "/api/v1/servers/demo/refresh").send();
+    let asked = tokio::spawn(asked);
+    let sent = || async { (world.counters().token_requests > before).then_some(()) };
+    until("the refresh to be sent", Duration::from_secs(5), sent).await;
+    let began = Instant::now();
+    assert_eq!(daemon.stop().await, 0);
+    let took = began.elapsed();
+    drop(asked.await);
+    world.provider.with(|model| model.switches.delay_ms = 0);
+    let daemon = world.daemon().await;
+    let server = daemon.server("demo").await;
+    assert_eq!(server["token"]["generation"], 2, "{server}");
+    daemon.run(&["refresh", "demo"]).await.expect(0);
+    assert_eq!(world.counters().reuses, 0, "the stored token is the rotated one");
+    println!("(i) SIGTERM during a refresh: ended with 0 after {took:.1?}, the new token was stored");
+    daemon.kill().await;
+}
