@@ -1,2 +1,71 @@
-//! placeholder
-fn main() {}
+//! The project's chores. Each runs other programs; nothing of everfresh is linked here.
+
+mod bench;
+mod ci;
+mod lock;
+mod real;
+mod run;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The chores of everfresh.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Everything that continuous integration runs.
+    Ci,
+    /// Every test: unit, contract, simulation, end to end, and against foreign software.
+    Test,
+    /// The built binary against servers over HTTP, killed and restarted.
+    E2e {
+        /// Against software that none of us wrote, installed from npm and PyPI.
+        #[arg(long)]
+        real: bool,
+        /// Only tests whose name contains this.
+        name: Option<String>,
+    },
+    /// The rules of layers and texts.
+    Tidy,
+    /// Simulated years of the engine in bad weather.
+    Sim {
+        /// Only this seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// How many years for each seed.
+        #[arg(long)]
+        years: Option<u64>,
+    },
+    /// Measures, beside a peer in the same run.
+    Bench {
+        /// Only this one: start, recovery, proxy or sim.
+        name: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Ci => ci::ci(),
+        Chore::Test => ci::test(),
+        Chore::E2e { real: false, name } => ci::e2e(name.as_deref()),
+        Chore::E2e { real: true, .. } => real::real(),
+        Chore::Tidy => tidy::tidy(),
+        Chore::Sim { seed, years } => ci::sim(seed, years),
+        Chore::Bench { name } => bench::bench(name.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("xtask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Tests, and everything else that must hold before a change is one.
+
+use std::process::Stdio;
+
+use crate::run::{Result, cargo, exists, run, say};
+use crate::{lock, real, tidy};
+
+/// Crates that other tools may depend on, or that must not lean on their neighbours' features.
+const ALONE: [&str; 6] = [
+    "everfresh-domain",
+    "everfresh-application",
+    "everfresh-infrastructure",
+    "everfresh-presentation",
+    "everfresh-testkit",
+    "everfresh",
+];
+
+/// The `cargo-deny` that is installed where there is none.
+const DENY: &str = "0.19";
+
+/// Simulated years for each seed in a test run, and the seeds.
+const SIM_YEARS: &str = "2";
+const SIM_SEEDS: &str = "0..50";
+
+/// Everything that continuous integration runs.
+pub(crate) fn ci() -> Result {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]))?;
+    tidy::tidy()?;
+    for package in ALONE {
+        run(cargo().args(["check", "--package", package]))?;
+    }
+    let docs = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    run(cargo().args(docs).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    deny()?;
+    test()
+}
+
+/// Every test.
+pub(crate) fn test() -> Result {
+    if has_nextest() {
+        run(cargo().args(["nextest", "run", "--workspace", "--exclude", "everfresh-e2e"]))?;
+    } else {
+        run(cargo().args(["test", "--workspace", "--exclude", "everfresh-e2e"]))?;
+    }
+    run(cargo().args(["run", "--quiet", "--release", "--package", "everfresh-domain", "--example", "outside"]))?;
+    sim(None, None)?;
+    e2e(None)?;
+    real::real()
+}
+
+fn has_nextest() -> bool {
+    let mut nextest = cargo();
+    nextest.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    nextest.status().is_ok_and(|status| status.success())
+}
+
+/// The built binary against servers over HTTP.
+pub(crate) fn e2e(name: Option<&str>) -> Result {
+    run(cargo().args(["build", "--package", "everfresh"]))?;
+    let mut tests = cargo();
+    if has_nextest() {
+        let shown = ["--success-output", "immediate", "--test-threads", "6"];
+        tests.args(["nextest", "run", "--package", "everfresh-e2e"]).args(shown).args(name);
+    } else {
+        tests.args(["test", "--package", "everfresh-e2e"]).args(name).args([
+            "--",
+            "--nocapture",
+            "--test-threads",
+            "6",
+        ]);
+    }
+    run(&mut tests)
+}
+
+/// Simulated years of the engine.
+pub(crate) fn sim(seed: Option<u64>, years: Option<u64>) -> Result {
+    let mut sim = cargo();
+    sim.args(["run", "--quiet", "--release", "--package", "everfresh-testkit", "--bin", "everfresh-sim", "--"]);
+    match seed {
+        Some(seed) => sim.args(["--seed", &seed.to_string()]),
+        None => sim.args(["--seeds", SIM_SEEDS]),
+    };
+    sim.args(["--years", &years.map_or_else(|| SIM_YEARS.to_owned(), |years| years.to_string())]);
+    run(&mut sim)
+}
+
+/// Licences, bans, sources; advisories where their database can be had.
+fn deny() -> Result {
+    lock::check()?;
+    if !exists("cargo-deny", "--version") {
+        let install = ["install", "--locked", "--debug", "cargo-deny", "--version", DENY];
+        run(cargo().args(install))?;
+    }
+    run(cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))?;
+    let reachable = run(cargo().args(["deny", "fetch", "db"])).is_ok();
+    if reachable {
+        return run(cargo().args(["deny", "check", "advisories"]));
+    }
+    say("the advisory database cannot be reached from here: advisories are not checked in this run");
+    Ok(())
+}
