@@ -24,7 +24,7 @@ use crate::local_key;
 use crate::paths::Paths;
 
 /// How often samples of metrics are folded together.
-const UPKEEP: Duration = Duration::from_secs(30);
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// An open store and what was learned on the way.
 pub(crate) struct OpenStore {
