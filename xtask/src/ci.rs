@@ -16,7 +16,7 @@ const ALONE: [&str; 6] = [
 ];
 
 /// The `cargo-deny` that is installed where there is none.
-const DENY: &str = "0.19";
+const DENY: &str = "0.20.2";
 
 /// Simulated years for each seed in a test run, and the seeds.
 const SIM_YEARS: &str = "2";
