@@ -55,6 +55,8 @@ pub(crate) struct Live {
     pub(crate) access_token: Secret,
     pub(crate) token_type: String,
     pub(crate) scopes: Vec<String>,
+    /// The place it was issued for: it goes to no other.
+    origin: String,
     bearer: Bearer,
 }
 
@@ -68,8 +70,13 @@ impl Live {
             access_token: tokens.access_token.clone(),
             token_type: tokens.token_type.clone(),
             scopes: tokens.scopes.clone(),
+            origin: origin_of(&record.binding.upstream).unwrap_or_default(),
             bearer: Bearer { authorization, generation: record.generation, expires_at: tokens.expires_at() },
         })
+    }
+
+    fn is_for(&self, route: &Route) -> bool {
+        !self.origin.is_empty() && self.origin == route.origin
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {
@@ -124,6 +131,8 @@ pub struct Route {
     pub settings: Arc<ServerSettings>,
     /// Where the tokens are.
     pub seat: Arc<Seat>,
+    /// Scheme, host and port of the upstream.
+    origin: String,
 }
 
 /// All routes, by name as in the URL.
@@ -154,7 +163,8 @@ impl Access {
             || Arc::new(Seat::new(GrantStatus { enabled: settings.enabled, ..GrantStatus::unknown(grant.clone()) })),
             |route| Arc::clone(&route.seat),
         );
-        let route = Arc::new(Route { grant: grant.clone(), settings: Arc::clone(settings), seat });
+        let origin = origin_of(&settings.url).unwrap_or_default();
+        let route = Arc::new(Route { grant: grant.clone(), settings: Arc::clone(settings), seat, origin });
         self.inner.routes.rcu(|routes| {
             let mut routes = Routes::clone(routes);
             routes.insert(grant.to_string(), Arc::clone(&route));
@@ -210,7 +220,7 @@ impl Access {
     /// How a request may go out right now, without waiting for anything.
     pub fn try_pass(&self, route: &Route) -> Option<Pass> {
         let live = route.seat.live.load();
-        match live.as_deref() {
+        match live.as_deref().filter(|live| live.is_for(route)) {
             Some(live) if live.is_valid(self.inner.clock.now()) && route.settings.enabled => {
                 Some(Pass::Bearer(live.bearer.clone()))
             }
@@ -242,13 +252,13 @@ impl Access {
     pub async fn pass_after_refusal(&self, route: &Route, refused: Generation) -> Result<Bearer, Denial> {
         let deadline = self.park_deadline();
         let mut changed = route.seat.changed.subscribe();
-        if let Some(newer) = newer_than(&route.seat, refused) {
+        if let Some(newer) = newer_than(route, refused) {
             return Ok(newer);
         }
         let event = Event::UpstreamRefused { grant: route.grant.clone(), generation: refused };
         self.inner.mailbox.tell(event).await;
         loop {
-            if let Some(newer) = newer_than(&route.seat, refused) {
+            if let Some(newer) = newer_than(route, refused) {
                 return Ok(newer);
             }
             self.park(route, &mut changed, deadline).await?;
@@ -312,9 +322,18 @@ fn may_go_anonymously(status: &GrantStatus) -> bool {
         && status.ended.is_none()
 }
 
-fn newer_than(seat: &Seat, refused: Generation) -> Option<Bearer> {
-    let live = seat.live.load();
-    live.as_deref().filter(|live| live.bearer.generation > refused).map(|live| live.bearer.clone())
+fn newer_than(route: &Route, refused: Generation) -> Option<Bearer> {
+    let live = route.seat.live.load();
+    let newer = live.as_deref().filter(|live| live.is_for(route) && live.bearer.generation > refused);
+    newer.map(|live| live.bearer.clone())
+}
+
+/// Scheme, host and port of a URL, in one form; `None` for what is no place on the web.
+pub(crate) fn origin_of(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some(format!("{scheme}://{}:{port}", uri.host()?.to_ascii_lowercase()))
 }
 
 /// Whether waiting until `deadline` may bring a token.

@@ -7,7 +7,7 @@ use everfresh_domain::login::{FlowId, LoginOutcome};
 use everfresh_domain::{Event, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, ServerName, Timestamp};
 use tokio::task::JoinHandle;
 
-use crate::access::{Access, Denial, Route};
+use crate::access::{Access, Denial, Route, origin_of};
 use crate::attempt::Attempts;
 use crate::board::Board;
 use crate::driver::{Driver, Mailbox};
@@ -521,7 +521,7 @@ impl Application {
 }
 
 fn check_url(url: &str) -> Result<(), AppError> {
-    match origin(url) {
+    match origin_of(url) {
         Some(_) => Ok(()),
         None => Err(AppError::Invalid(format!("{url:?} is not an http or https URL with a host"))),
     }
@@ -529,14 +529,6 @@ fn check_url(url: &str) -> Result<(), AppError> {
 
 /// How an upstream's URL differs in origin from the one that was logged in to, if it does.
 fn moved(logged_in: &str, configured: &str) -> Option<String> {
-    let same = origin(logged_in).is_some_and(|before| Some(before) == origin(configured));
+    let same = origin_of(logged_in).is_some_and(|before| Some(before) == origin_of(configured));
     (!same).then(|| format!("the login was made for {logged_in}, and the server is configured as {configured}"))
-}
-
-/// Scheme, host and port of a URL.
-fn origin(url: &str) -> Option<(String, String, u16)> {
-    let uri: http::Uri = url.parse().ok()?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?.to_owned();
-    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-    Some((scheme, uri.host()?.to_ascii_lowercase(), port))
 }

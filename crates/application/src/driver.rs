@@ -174,9 +174,11 @@ impl Driver {
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         let Ok(ended) = ended else { return };
         let report = ended.report.clone();
+        // Taken before the end is handled: those who wait for it do not wait in vain.
+        let waiters = self.waiters.remove(&report.grant).unwrap_or_default();
         self.handle(Event::AttemptEnded(report.clone()));
         self.board.attempt_ended(self.clock.now(), &ended);
-        for waiter in self.waiters.remove(&report.grant).unwrap_or_default() {
+        for waiter in waiters {
             drop(waiter.send(Some(report.clone())));
         }
     }

@@ -10,3 +10,4 @@ pub mod memory;
 pub mod metrics;
 pub mod provider;
 mod serving;
+pub mod sim;

@@ -56,7 +56,8 @@ function actions(server) {
   const name = key(server);
   const cell = element("td");
   if (server.health.admin_state === "disabled") {
-    cell.append(button("Enable", `Enable ${name}`, () => call("POST", `${name}/enable`), true));
+    if (server.source === "store") cell.append(button("Enable", `Enable ${name}`, () => call("POST", `${name}/enable`), true));
+    else cell.append(element("span", "detail", "Set enabled = true in the configuration file"));
     return cell;
   }
   const login = async () => {
@@ -85,11 +86,14 @@ function row(server) {
   const name = element("td");
   name.append(element("strong", "", key(server)), element("div", "url", server.url));
   const state = element("td");
-  state.append(element("div", `level ${server.health.level}`, server.health.summary));
+  const level = server.health.admin_state === "disabled" ? "disabled" : server.health.level;
+  state.append(element("div", `level ${level}`, server.health.summary));
   if (server.health.detail) state.append(element("div", "detail", server.health.detail));
   const ends = element("td");
+  ends.dataset.label = "Token ends";
   ends.append(moment(server.token && server.token.expires_at));
   const next = element("td");
+  next.dataset.label = "Next refresh";
   next.append(moment(server.refresh.next_attempt_at));
   made.append(name, state, ends, next, actions(server));
   return made;

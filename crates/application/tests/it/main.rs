@@ -1,0 +1,8 @@
+//! The use cases in virtual time: worlds of fakes for what happens, mocks for order and count.
+
+#![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
+
+mod login;
+mod order;
+mod refresh;
+mod world;

@@ -1,0 +1,72 @@
+//! The engine in bad weather: virtual years, a provider that keeps books, and invariants that are
+//! checked after every step.
+//!
+//! Everything is a function of the seed. The records are the real ones of the domain; only the
+//! store, the network and the provider are played. A run that breaks an invariant ends with the
+//! line that repeats it.
+
+mod provider;
+mod weather;
+mod world;
+
+use std::time::Duration;
+
+pub use world::World;
+
+/// A year of this world.
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Years lived by all grants together.
+    pub grant_years: u64,
+    /// Refresh requests that were made.
+    pub attempts: u64,
+    /// Of those, the ones that brought tokens.
+    pub refreshes: u64,
+    /// Answers that were lost although the provider had done its work.
+    pub answers_lost: u64,
+    /// Crashes of the process, at any moment.
+    pub crashes: u64,
+    /// Logins that ended although some client could have kept them. Must be 0.
+    pub lost_avoidable: u64,
+    /// Logins that no client could have kept.
+    pub lost_unavoidable: u64,
+}
+
+impl Report {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            grant_years: self.grant_years + other.grant_years,
+            attempts: self.attempts + other.attempts,
+            refreshes: self.refreshes + other.refreshes,
+            answers_lost: self.answers_lost + other.answers_lost,
+            crashes: self.crashes + other.crashes,
+            lost_avoidable: self.lost_avoidable + other.lost_avoidable,
+            lost_unavoidable: self.lost_unavoidable + other.lost_unavoidable,
+        }
+    }
+}
+
+/// An invariant that did not hold, with the seed that shows it again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invariant broken: {what} (repeat with: cargo xtask sim --seed {seed} --years {years})")]
+pub struct Broken {
+    /// The seed.
+    pub seed: u64,
+    /// How many years were to be lived.
+    pub years: u64,
+    /// What did not hold, when and for whom.
+    pub what: String,
+}
+
+/// Lives `years` with `seed`, heals the world, and demands that all is well again.
+pub fn run(seed: u64, years: u64) -> Result<Report, Broken> {
+    let mut world = World::new(seed);
+    let lived = world.live(YEAR.saturating_mul(u32::try_from(years).unwrap_or(u32::MAX)));
+    lived.and_then(|()| world.heal()).map_err(|what| Broken { seed, years, what })?;
+    Ok(world.report())
+}
