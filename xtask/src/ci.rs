@@ -24,6 +24,12 @@ const SIM_SEEDS: &str = "0..50";
 
 /// Everything that continuous integration runs.
 pub(crate) fn ci() -> Result {
+    check()?;
+    test()
+}
+
+/// Everything but the tests.
+pub(crate) fn check() -> Result {
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]))?;
     tidy::tidy()?;
@@ -32,8 +38,7 @@ pub(crate) fn ci() -> Result {
     }
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items"];
     run(cargo().args(docs).env("RUSTDOCFLAGS", "--deny warnings"))?;
-    deny()?;
-    test()
+    deny()
 }
 
 /// Every test.

@@ -23,6 +23,8 @@ struct Cli {
 enum Chore {
     /// Everything that continuous integration runs.
     Ci,
+    /// Everything but the tests: form, lints, layers, documents, licences, each crate alone.
+    Check,
     /// Every test: unit, contract, simulation, end to end, and against foreign software.
     Test,
     /// The built binary against servers over HTTP, killed and restarted.
@@ -54,6 +56,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Ci => ci::ci(),
+        Chore::Check => ci::check(),
         Chore::Test => ci::test(),
         Chore::E2e { real: false, name } => ci::e2e(name.as_deref()),
         Chore::E2e { real: true, .. } => real::real(),
