@@ -4,3 +4,4 @@ mod endpoint;
 mod engine;
 mod health;
 mod kit;
+mod record;

@@ -113,14 +113,13 @@ fn open_url(global: &Global, url: &str) -> Result<(), String> {
     let Some(command) = &global.browser_cmd else {
         return open::that_detached(url).map_err(|error| error.to_string());
     };
-    let mut words = command.split_whitespace();
-    let program = words.next().ok_or("--browser-cmd is empty")?;
-    let spawned = Command::new(program)
-        .args(words)
-        .arg(url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
+    let mut words: Vec<String> = command.split_whitespace().map(|word| word.replace("%s", url)).collect();
+    if !command.contains("%s") {
+        words.push(url.to_owned());
+    }
+    let mut words = words.into_iter();
+    let program = words.next().filter(|program| program != url).ok_or("--browser-cmd is empty")?;
+    let spawned =
+        Command::new(&program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     spawned.map(drop).map_err(|error| format!("{program}: {error}"))
 }

@@ -1,0 +1,163 @@
+//! The record of a login, step by step.
+
+use std::collections::BTreeMap;
+
+use everfresh_domain::grant::{
+    AttemptMark, Binding, CLIENT_REFUSALS_CONFIRMED, ClientAuthMethod, ClientRegistration, REFUSED_KEPT, RequestShape,
+};
+use everfresh_domain::{
+    AttemptId, Failure, FailureClass, Fingerprint, Generation, GrantRecord, LoginEnd, Secret, Timestamp, TokenResponse,
+    TokenSet,
+};
+
+use crate::kit::{HOUR, START, grant};
+
+fn response(refresh_token: Option<&str>) -> TokenResponse {
+    TokenResponse {
+        access_token: Secret::new("access"),
+        token_type: "Bearer".into(),
+        expires_in: Some(HOUR),
+        refresh_token: refresh_token.map(Secret::new),
+        refresh_token_expires_in: None,
+        refresh_in: None,
+        scopes: None,
+        date: None,
+    }
+}
+
+fn logged_in() -> GrantRecord {
+    let binding = Binding {
+        upstream: "https://mcp.example/mcp".into(),
+        token_endpoint: "https://as.example:8443/token?x=1".into(),
+        revocation_endpoint: None,
+        client: ClientRegistration {
+            issuer: "https://as.example".into(),
+            client_id: "client".into(),
+            client_secret: None,
+            auth_method: ClientAuthMethod::None,
+            secret_expires_at: None,
+            redirect_uris: vec![],
+        },
+        resource: Some("https://mcp.example".into()),
+        requested_scopes: vec!["read".into()],
+        extra_params: BTreeMap::new(),
+        shape: RequestShape::default(),
+    };
+    let tokens = TokenSet::issued(response(Some("r1")), START, &["read".into()]);
+    GrantRecord::logged_in(grant("linear"), Generation(1), binding, tokens)
+}
+
+fn print(token: &str) -> Fingerprint {
+    Secret::new(token).fingerprint()
+}
+
+/// With an attempt under way that sends what is to be sent.
+fn marked(record: &GrantRecord) -> GrantRecord {
+    record.attempting(AttemptMark {
+        attempt: AttemptId { run: 1, number: 1 },
+        refresh_token: record.sendable().expect("something to send"),
+        started_at: START,
+    })
+}
+
+fn failed(record: &GrantRecord, class: FailureClass) -> GrantRecord {
+    marked(record).failed(&Failure { oauth_error: Some("code".into()), ..Failure::without_answer(class, "as told") })
+}
+
+#[test]
+fn a_just_rotated_token_that_is_refused_leaves_the_one_before_to_be_tried() {
+    let rotated = marked(&logged_in()).renewed(response(Some("r2")), START);
+    assert_eq!((rotated.sendable(), rotated.generation), (Some(print("r2")), Generation(2)));
+    let refused = failed(&rotated, FailureClass::Refused);
+    assert_eq!((refused.sendable(), &refused.ended), (Some(print("r1")), &None));
+    let saved = marked(&refused).renewed(response(Some("r3")), START);
+    assert_eq!((saved.sendable(), saved.ended), (Some(print("r3")), None));
+    let over = failed(&refused, FailureClass::Refused);
+    assert_eq!((over.sendable(), over.ended), (None, Some(LoginEnd::Refused { code: "code".into() })));
+}
+
+#[test]
+fn the_token_before_goes_once_its_successor_was_accepted() {
+    let first = marked(&logged_in()).renewed(response(Some("r2")), START);
+    let second = marked(&first).renewed(response(Some("r3")), START);
+    assert!(second.refresh_token(print("r1")).is_none() && second.refresh_token(print("r2")).is_some());
+    let kept = marked(&second).renewed(response(None), START);
+    assert_eq!((kept.sendable(), kept.refresh_token(print("r2")).is_some()), (Some(print("r3")), false));
+}
+
+#[test]
+fn nothing_but_a_refusal_takes_a_token_away() {
+    for class in [
+        FailureClass::Network,
+        FailureClass::AnswerLost,
+        FailureClass::Provider,
+        FailureClass::RateLimited,
+        FailureClass::Suspect,
+        FailureClass::Shape,
+        FailureClass::HeldBack,
+        FailureClass::Store,
+        FailureClass::ClientRejected,
+    ] {
+        let after = failed(&logged_in(), class);
+        assert_eq!((after.sendable(), after.ended), (Some(print("r1")), None), "{class:?}");
+        assert_eq!(after.tokens, logged_in().tokens, "{class:?}");
+    }
+}
+
+#[test]
+fn a_client_is_believed_to_be_unknown_at_the_second_word() {
+    let mut record = logged_in();
+    for _ in 1..CLIENT_REFUSALS_CONFIRMED {
+        record = failed(&record, FailureClass::ClientRejected);
+        assert_eq!(record.ended, None);
+    }
+    let record = failed(&record, FailureClass::ClientRejected);
+    assert!(matches!(record.ended, Some(LoginEnd::ClientRejected { .. })));
+    assert!(record.tokens.is_some(), "the tokens are kept");
+}
+
+#[test]
+fn a_request_shape_is_tried_once_each_and_remembered() {
+    let without_resource = failed(&logged_in(), FailureClass::Shape);
+    assert_eq!(without_resource.binding.shape, RequestShape { resource: false, scope: false });
+    let with_scope = failed(&without_resource, FailureClass::Shape);
+    assert_eq!(with_scope.binding.shape, RequestShape { resource: false, scope: true });
+    let no_further = failed(&with_scope, FailureClass::Shape);
+    assert_eq!(no_further.binding.shape, with_scope.binding.shape);
+    let kept = marked(&with_scope).renewed(response(None), START);
+    assert_eq!(kept.binding.shape, with_scope.binding.shape);
+}
+
+#[test]
+fn a_mark_found_at_start_means_that_an_answer_may_be_lost() {
+    let found = marked(&logged_in());
+    assert_eq!(found.facts().answer_lost, Some(print("r1")));
+    let again = marked(&found);
+    assert_eq!(again.answer_lost, Some(print("r1")));
+    let refused = again.failed(&Failure::without_answer(FailureClass::Refused, "as told"));
+    assert!(matches!(refused.ended, Some(LoginEnd::RotationLost { .. })), "{:?}", refused.ended);
+}
+
+#[test]
+fn refused_tokens_are_remembered_but_not_without_bound() {
+    let mut record = logged_in();
+    for number in 0..REFUSED_KEPT * 2 {
+        record = failed(&record, FailureClass::Refused);
+        let tokens = TokenSet::issued(response(Some(&format!("r-{number}"))), START, &[]);
+        record = GrantRecord { tokens: Some(tokens), ended: None, ..record };
+    }
+    assert_eq!(record.refused.len(), REFUSED_KEPT);
+}
+
+#[test]
+fn the_endpoint_that_limits_are_shared_by_is_host_and_port() {
+    assert_eq!(logged_in().binding.endpoint(), "as.example:8443");
+}
+
+#[test]
+fn a_logout_erases_the_tokens_and_begins_a_new_generation() {
+    let out = marked(&logged_in()).logged_out();
+    assert_eq!((out.generation, &out.tokens, out.sendable()), (Generation(2), &None, None));
+    assert_eq!((out.attempt, out.previous_refresh_token, out.ended), (None, None, Some(LoginEnd::LoggedOut)));
+    assert_eq!(out.last_success_at, Some(Timestamp::from_millis(START.as_millis())));
+}
