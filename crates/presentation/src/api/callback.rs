@@ -23,6 +23,7 @@ pub(super) struct Answer {
 }
 
 /// Takes the provider's answer. The login goes on even if the browser goes away.
+#[utoipa::path(get, path = "/oauth/callback", responses((status = 200), (status = 400)))]
 pub(super) async fn callback(State(shared): State<Shared>, Query(answer): Query<Answer>) -> Response {
     let answer = CallbackQuery {
         code: answer.code.map(Secret::new),

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{events, logins, servers, status, views};
+use super::{callback, events, logins, servers, status, views};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,8 @@ use super::{events, logins, servers, status, views};
         status::status,
         status::page_link,
         events::events,
+        callback::callback,
+        document,
     ),
     components(schemas(
         views::Server,
@@ -44,6 +46,7 @@ use super::{events, logins, servers, status, views};
 struct Description;
 
 /// The document.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200)))]
 pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(Description::openapi())
 }
