@@ -1,0 +1,311 @@
+//! The API: its shapes, its errors, its own description, and the page that ends a login.
+
+use bytes::Bytes;
+use http::Method;
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::home::{Home, until};
+use crate::wire::Answer;
+
+/// Everything that differs from run to run, replaced.
+fn still(value: Value, home: &Home) -> Value {
+    match value {
+        Value::Object(members) => {
+            let still = |(name, value): (String, Value)| (name.clone(), still_member(&name, value, home));
+            members.into_iter().map(still).collect()
+        }
+        Value::Array(items) => items.into_iter().map(|item| still(item, home)).collect(),
+        Value::String(text) => text.replace(home.upstream.origin(), "[upstream]").into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
+}
+
+fn still_member(name: &str, value: Value, home: &Home) -> Value {
+    let is_fingerprint = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (name, value.as_str()) {
+        ("duration_ms", None) => json!("[duration]"),
+        (_, None) => still(value, home),
+        ("attempt_id", Some(_)) => json!("[attempt]"),
+        ("summary", Some(text)) => {
+            let timed = text.split_once(" for ").map(|(words, _)| format!("{words} for [time]"));
+            json!(timed.unwrap_or_else(|| text.to_owned()))
+        }
+        ("fingerprint" | "refresh_token" | "new_refresh_token", Some(text)) => {
+            assert!(is_fingerprint(text), "{name}: {text}");
+            json!("[fingerprint]")
+        }
+        (_, Some(_)) if name.ends_with("_at") => json!("[time]"),
+        (_, Some(_)) => still(value, home),
+    }
+}
+
+#[tokio::test]
+async fn a_grant_looks_like_this() {
+    let home = Home::logged_in().await;
+    let listed = home.get("/api/v1/servers").await;
+    assert_eq!(
+        (listed.header("content-type"), listed.header("cache-control")),
+        (Some("application/json"), Some("no-store"))
+    );
+    let listed = listed.json();
+    assert_eq!(listed["servers"][0], home.shown("demo").await);
+    insta::assert_json_snapshot!(still(listed, &home), @r#"
+    {
+      "problems": [],
+      "servers": [
+        {
+          "account": "default",
+          "health": {
+            "action": "",
+            "admin_state": "enabled",
+            "detail": "",
+            "level": "healthy",
+            "reason": "ok",
+            "summary": "Token refresh scheduled for [time]"
+          },
+          "login": {
+            "needed_scopes": [],
+            "pending": false,
+            "pending_until": null
+          },
+          "name": "demo",
+          "refresh": {
+            "last_attempt_at": null,
+            "last_error": null,
+            "last_success_at": "[time]",
+            "next_attempt_at": "[time]",
+            "retry_count": 0,
+            "state": "scheduled"
+          },
+          "shadows_stored": false,
+          "source": "store",
+          "token": {
+            "expires_at": "[time]",
+            "fingerprint": "[fingerprint]",
+            "generation": 1,
+            "has_refresh_token": true,
+            "issued_at": "[time]",
+            "lifetime_s": 3600,
+            "refresh_token_expires_at": null,
+            "scopes": []
+          },
+          "url": "[upstream]/mcp"
+        }
+      ]
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_grant_before_its_login_looks_like_this() {
+    let home = Home::start().await;
+    let added = home.post("/api/v1/servers", &json!({ "name": "new", "url": "https://mcp.example/mcp" })).await;
+    assert_eq!(added.status, 201);
+    insta::assert_json_snapshot!(added.json(), @r#"
+    {
+      "account": "default",
+      "health": {
+        "action": "login",
+        "admin_state": "enabled",
+        "detail": "",
+        "level": "unhealthy",
+        "reason": "login_required",
+        "summary": "Login required"
+      },
+      "login": {
+        "needed_scopes": [],
+        "pending": false,
+        "pending_until": null
+      },
+      "name": "new",
+      "refresh": {
+        "last_attempt_at": null,
+        "last_error": null,
+        "last_success_at": null,
+        "next_attempt_at": null,
+        "retry_count": 0,
+        "state": "idle"
+      },
+      "shadows_stored": false,
+      "source": "store",
+      "token": null,
+      "url": "https://mcp.example/mcp"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_failed_refresh_and_the_journal_look_like_this() {
+    use everfresh_testkit::provider::Fault;
+
+    let home = Home::logged_in().await;
+    assert_eq!(home.post("/api/v1/servers/demo/refresh", &json!({})).await.json()["outcome"], "refreshed");
+    let fault = Fault::Error { status: 503, error: "temporarily_unavailable".into() };
+    home.provider.with(|model| model.switches.fault = Some(fault));
+    let refreshed = home.post("/api/v1/servers/demo/refresh", &json!({})).await.json();
+    assert_eq!(refreshed["outcome"], "failed");
+    let last_error = still(refreshed["server"]["refresh"]["last_error"].clone(), &home);
+    insta::assert_json_snapshot!(last_error, @r#"
+    {
+      "attempt_id": "[attempt]",
+      "http_status": 503,
+      "message": "the model answered 503",
+      "oauth_error": "temporarily_unavailable",
+      "reason": "retrying_provider"
+    }
+    "#);
+    let mut journal = home.get("/api/v1/servers/demo/journal").await.json();
+    assert!(journal["entries"].as_array().unwrap().len() >= 2, "{journal}");
+    let first = journal["entries"].as_array_mut().unwrap().pop().unwrap();
+    insta::assert_json_snapshot!(still(first, &home), @r#"
+    {
+      "attempt_id": "[attempt]",
+      "duration_ms": "[duration]",
+      "generation": 1,
+      "http_status": null,
+      "message": null,
+      "new_refresh_token": "[fingerprint]",
+      "oauth_error": null,
+      "refresh_token": "[fingerprint]",
+      "result": "refreshed",
+      "started_at": "[time]",
+      "trigger": "user"
+    }
+    "#);
+    let limited = home.get("/api/v1/servers/demo/journal?limit=1").await.json();
+    assert_eq!((limited["entries"].as_array().unwrap().len(), &limited["entries"][0]["result"]), (1, &json!("failed")));
+    assert!(!journal.to_string().contains("canary"), "{journal}");
+}
+
+#[tokio::test]
+async fn a_token_is_handed_out_to_whoever_has_the_key() {
+    let home = Home::logged_in().await;
+    let answer = home.get("/api/v1/servers/demo/token").await;
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let token = answer.json();
+    assert!(token["access_token"].as_str().unwrap().starts_with("access-canary-"), "{token}");
+    assert_eq!((token["token_type"].as_str(), token["expires_at"].is_string()), (Some("Bearer"), true));
+    home.add_only("new", &home.upstream.url()).await;
+    home.get("/api/v1/servers/new/token").await.expect_problem(503, "login-needed");
+}
+
+#[tokio::test]
+async fn a_server_can_be_added_changed_and_removed() {
+    let home = Home::start().await;
+    let url = home.upstream.url();
+    let new = json!({ "name": "demo", "url": url, "headers": { "x-tenant": "acme" }, "oauth": { "scopes": ["read"] } });
+    assert_eq!(home.post("/api/v1/servers", &new).await.status, 201);
+    home.post("/api/v1/servers", &new).await.expect_problem(409, "name-taken");
+    home.log_in("demo").await;
+    for (request, enabled) in [
+        (home.keyed(Method::PATCH, "/api/v1/servers/demo").body(Full::from(r#"{"enabled":false}"#)), false),
+        (home.keyed(Method::POST, "/api/v1/servers/demo/enable").body(Full::default()), true),
+        (home.keyed(Method::POST, "/api/v1/servers/demo/disable").body(Full::default()), false),
+    ] {
+        let mut request = request.unwrap();
+        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        let state = if enabled { "enabled" } else { "disabled" };
+        assert_eq!(home.send(request).await.json()["health"]["admin_state"], state);
+    }
+    let logged_out = home.post("/api/v1/servers/demo/logout", &json!({})).await.json();
+    assert_eq!((&logged_out["token"], home.counters().revocations), (&Value::Null, 1));
+    let removed = home.keyed(Method::DELETE, "/api/v1/servers/demo").body(Full::<Bytes>::default()).unwrap();
+    assert_eq!(home.send(removed).await.status, 204);
+    home.get("/api/v1/servers/demo").await.expect_problem(404, "no-such-server");
+    home.get("/mcp/demo").await.expect_problem(404, "no-such-server");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_new_server_is_said() {
+    let home = Home::start().await;
+    let cases = [
+        (json!({ "name": "demo" }), "url"),
+        (json!({ "name": "no spaces", "url": "https://x" }), "name"),
+        (json!({ "name": "demo", "url": "ftp://x" }), "http or https"),
+        (json!({ "name": "demo", "url": "/only/a/path" }), "http or https"),
+        (json!({ "name": "demo", "url": "https://x", "headers": { "a b": "c" } }), "header"),
+        (json!({ "name": "demo", "url": "https://x", "headers": { "a": "c\r\nx: y" } }), "header"),
+        (json!({ "name": "demo", "url": "https://x", "surprise": 1 }), "surprise"),
+        (json!({ "name": "demo", "url": "https://x", "oauth": { "client_secret": "x" } }), "client_secret"),
+        (json!([]), ""),
+    ];
+    for (body, words) in cases {
+        let problem = home.post("/api/v1/servers", &body).await.expect_problem(422, "invalid");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{body}: {problem}");
+    }
+    let huge = json!({ "name": "demo", "url": format!("https://x/{}", "y".repeat(100_000)) });
+    assert!((400..500).contains(&home.post("/api/v1/servers", &huge).await.status));
+    assert_eq!(home.get("/api/v1/servers").await.json()["servers"], json!([]));
+}
+
+#[tokio::test]
+async fn a_login_begins_once_and_its_end_can_be_waited_for() {
+    let home = Home::start().await;
+    home.add_only("demo", &home.upstream.url()).await;
+    let started = home.post("/api/v1/servers/demo/login", &json!({})).await.json();
+    assert_eq!(started, home.post("/api/v1/servers/demo/login", &json!({})).await.json());
+    let shown = home.shown("demo").await;
+    assert_eq!((&shown["login"]["pending"], &shown["login"]["pending_until"]), (&json!(true), &started["expires_at"]));
+    let path = format!("/api/v1/logins/{}", started["flow_id"].as_str().unwrap());
+    let back = home.approve(started["authorization_url"].as_str().unwrap());
+    let back = back.strip_prefix("http://127.0.0.1:7411").unwrap().to_owned();
+    let (ended, page) = tokio::join!(home.get(&path), visit(&home, &back));
+    assert_eq!(ended.json()["state"], "succeeded");
+    assert_eq!(page.status, 200);
+    assert!(String::from_utf8_lossy(&page.body).contains("Logged in to demo"));
+    assert_eq!(visit(&home, &back).await.status, 400, "an answer counts once");
+    assert_eq!(home.call("demo", "echo").await.status, 200);
+}
+
+/// A browser that is sent here by the provider: from another site, by a navigation.
+async fn visit(home: &Home, path: &str) -> Answer {
+    let request =
+        home.bare(Method::GET, path).header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate");
+    home.send(request.header("sec-fetch-dest", "document").body(Full::<Bytes>::default()).unwrap()).await
+}
+
+#[tokio::test]
+async fn what_a_stranger_sends_to_the_callback_is_never_html() {
+    let home = Home::start().await;
+    home.add_only("demo", &home.upstream.url()).await;
+    let started = home.post("/api/v1/servers/demo/login", &json!({})).await.json();
+    let query = crate::home::query_of(started["authorization_url"].as_str().unwrap());
+    let script = "%3Cscript%3Ealert(1)%3C/script%3E%22%3E%3Cimg%20src=x%3E";
+    let issuer = home.provider.url();
+    let state = &query["state"];
+    for path in [
+        format!("/oauth/callback?error={script}&error_description={script}"),
+        format!("/oauth/callback?state={script}&code={script}"),
+        format!("/oauth/callback?state={state}&iss={issuer}&error={script}&error_description={script}"),
+        format!("/?once={script}"),
+        format!("/{script}"),
+    ] {
+        let answer = visit(&home, &path).await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(answer.status >= 400 && !text.contains("<script>alert") && !text.contains("<img"), "{path}: {text}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    }
+    assert_eq!(home.shown("demo").await["login"]["pending"], false, "the provider said no");
+}
+
+#[tokio::test]
+async fn the_page_needs_nothing_from_elsewhere() {
+    let home = Home::start().await;
+    for (path, kind) in [("/page.js", "text/javascript"), ("/page.css", "text/css")] {
+        let answer = home.get(path).await;
+        assert!(answer.status == 200 && answer.header("content-type").unwrap().starts_with(kind), "{path}");
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(!text.contains("://") && !text.contains("innerHTML"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn removing_a_server_ends_its_requests() {
+    let home = Home::logged_in().await;
+    home.application.remove_server(&"demo".parse().unwrap()).await.unwrap();
+    until("the logout at the provider", || (home.counters().revocations == 1).then_some(())).await;
+    home.get("/mcp/demo").await.expect_problem(404, "no-such-server");
+    assert_eq!(home.upstream.seen().len(), 0);
+}

@@ -1,0 +1,15 @@
+//! The surfaces over real sockets: a client on one side, a protected server on the other.
+
+#![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
+
+mod api;
+mod connections;
+mod events;
+mod framing;
+mod guard;
+mod home;
+mod refusals;
+mod streams;
+mod stub;
+mod transparency;
+mod wire;
