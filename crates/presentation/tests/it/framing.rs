@@ -191,3 +191,48 @@ async fn strange_targets_break_nothing() {
     let absolute = exchange(&home, format!("DELETE http://{host}/mcp/demo/x HTTP/1.1\r\n{lines}\r\n")).await;
     assert_eq!(absolute.status(), 200);
 }
+
+#[tokio::test]
+async fn a_length_beside_a_coding_of_an_answer_is_not_believed() {
+    let home = Home::start().await;
+    let chunks = "6\r\nserved\r\n0\r\n\r\n";
+    for (name, lines) in [
+        ("short", "content-length: 3\r\ntransfer-encoding: chunked\r\n"),
+        ("long", "transfer-encoding: chunked\r\ncontent-length: 300\r\n"),
+    ] {
+        let stub = Stub::replying(format!("HTTP/1.1 200 OK\r\n{lines}\r\n{chunks}")).await;
+        home.add(name, &stub.origin).await;
+        let mut wire = Wire::connect(&home).await;
+        for _ in 0..2 {
+            wire.write(head(&home, &format!("GET /mcp/{name}"), "")).await;
+            let answer = wire.answer().await;
+            assert_eq!(
+                (answer.text().as_str(), answer.values("content-length")),
+                ("served", vec![]),
+                "{}",
+                answer.head
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_told_twice_is_passed_on_once() {
+    let home = Home::start().await;
+    for (name, lines) in [("lines", "content-length: 6\r\ncontent-length: 6\r\n"), ("list", "content-length: 6, 6\r\n")]
+    {
+        let stub = Stub::replying(format!("HTTP/1.1 200 OK\r\n{lines}\r\nserved")).await;
+        home.add(name, &stub.origin).await;
+        let mut wire = Wire::connect(&home).await;
+        for _ in 0..2 {
+            wire.write(head(&home, &format!("GET /mcp/{name}"), "")).await;
+            let answer = wire.answer().await;
+            assert_eq!(
+                (answer.text().as_str(), answer.values("content-length")),
+                ("served", vec!["6"]),
+                "{}",
+                answer.head
+            );
+        }
+    }
+}
