@@ -56,17 +56,14 @@ fn settle_length(headers: &mut HeaderMap) {
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(named) = headers.get(CONNECTION) {
-        let named: Vec<HeaderName> = named
-            .to_str()
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|name| name.trim().parse().ok())
-            .filter(|name| !matches!(*name, CONTENT_LENGTH | http::header::CONTENT_TYPE))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    let lines = headers.get_all(CONNECTION).iter();
+    let named = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let named: Vec<HeaderName> = named
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !matches!(*name, CONTENT_LENGTH | http::header::CONTENT_TYPE))
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);

@@ -246,3 +246,24 @@ async fn answers_without_a_body_keep_the_connection_in_step() {
     assert_eq!(wire.answer().await.text(), "words");
     assert!(home.dialer.dials() <= 2, "one connection for each thread is enough");
 }
+
+#[tokio::test]
+async fn what_any_connection_line_names_stays_here() {
+    let home = Home::start().await;
+    let lines = "connection: x-a\r\nconnection: X-B , @, x-c\r\nx-a: 1\r\nx-b: 2\r\nx-c: 3\r\nx-d: 4\r\n";
+    let answer = format!("HTTP/1.1 200 OK\r\n{lines}content-length: 0\r\n\r\n");
+    let foreign = |text: &str| {
+        let (before, after) = text.split_once('@').unwrap();
+        [before.as_bytes(), b"\xff", after.as_bytes()].concat()
+    };
+    let stub = Stub::replying(foreign(&answer)).await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    wire.write(foreign(&head(&home, "GET /mcp/demo", lines))).await;
+    for message in [wire.answer().await, stub.next().await] {
+        for name in ["connection", "x-a", "x-b", "x-c"] {
+            assert_eq!(message.values(name), Vec::<&str>::new(), "{}", message.head);
+        }
+        assert_eq!(message.values("x-d"), ["4"]);
+    }
+}
