@@ -22,7 +22,7 @@ use everfresh_application::challenge::parse_www_authenticate;
 use everfresh_application::ports::{Challenge, Dialer};
 use everfresh_application::{Access, Bearer, Denial, Pass, Route};
 use http::header::{AUTHORIZATION, HOST, UPGRADE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -288,6 +288,8 @@ impl Proxy {
             access.accepted(route, bearer.generation);
         }
         let (mut head, body) = response.into_parts();
+        // The version is of one hop, and this one is ours.
+        head.version = Version::HTTP_11;
         headers::strip_response(&mut head.headers);
         Response::from_parts(head, ProxyBody(Inner::Upstream(body)))
     }

@@ -236,3 +236,23 @@ async fn a_length_that_is_told_twice_is_passed_on_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_upstream_of_1996_is_passed_on_as_the_answer_of_a_proxy_of_today() {
+    let home = Home::start().await;
+    let endless = Stub::start(|_, mut wire, _| async move {
+        wire.request().await;
+        wire.write("HTTP/1.0 200 OK\r\n\r\nall of it").await;
+    })
+    .await;
+    let sized = Stub::replying("HTTP/1.0 200 OK\r\ncontent-length: 9\r\nconnection: keep-alive\r\n\r\nall of it").await;
+    home.add("endless", &endless.origin).await;
+    home.add("sized", &sized.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    for name in ["endless", "sized", "endless", "sized"] {
+        wire.write(head(&home, &format!("GET /mcp/{name}"), "")).await;
+        let answer = wire.answer().await;
+        assert!(answer.head.starts_with("HTTP/1.1 200"), "{name}: {}", answer.head);
+        assert_eq!((answer.text().as_str(), answer.values("connection")), ("all of it", vec![]), "{name}");
+    }
+}
