@@ -109,13 +109,8 @@ impl Proxy {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-path", "Bad path", "the path leaves its server");
             return plain(&Refusal::of(problem), None);
         };
-        let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-        if head.headers.get(UPGRADE).is_some_and(is_websocket) {
-            let detail = "WebSockets are not passed on";
-            return plain(
-                &Refusal::of(Problem::new(StatusCode::NOT_IMPLEMENTED, "upgrade", "Not implemented", detail)),
-                None,
-            );
+        if let Some(problem) = unsupported(&head.method, &head.headers) {
+            return plain(&Refusal::of(problem), None);
         }
         let mut headers = head.headers;
         headers::strip_request(&mut headers);
@@ -310,6 +305,19 @@ impl Outgoing<'_> {
         }
         request
     }
+}
+
+/// What is not passed on, in words.
+fn unsupported(method: &Method, headers: &HeaderMap) -> Option<Problem> {
+    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let (kind, detail) = if matches!(*method, Method::TRACE | Method::CONNECT) {
+        ("method", "TRACE and CONNECT are about the way of a request, and would show what is added on it")
+    } else if headers.get(UPGRADE).is_some_and(is_websocket) {
+        ("upgrade", "WebSockets are not passed on")
+    } else {
+        return None;
+    };
+    Some(Problem::new(StatusCode::NOT_IMPLEMENTED, kind, "Not implemented", detail))
 }
 
 fn bearer_of(pass: &Pass) -> Option<&Bearer> {

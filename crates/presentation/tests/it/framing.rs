@@ -256,3 +256,18 @@ async fn an_upstream_of_1996_is_passed_on_as_the_answer_of_a_proxy_of_today() {
         assert_eq!((answer.text().as_str(), answer.values("connection")), ("all of it", vec![]), "{name}");
     }
 }
+
+#[tokio::test]
+async fn methods_that_are_about_the_way_are_not_passed_on() {
+    let home = Home::logged_in().await;
+    for method in ["TRACE", "CONNECT"] {
+        let answer = exchange(&home, head(&home, &format!("{method} /mcp/demo"), "")).await;
+        assert_eq!(
+            (answer.status(), answer.values("content-type")),
+            (501, vec!["application/problem+json"]),
+            "{method}"
+        );
+        assert!(!answer.text().contains("canary"));
+    }
+    assert_eq!(home.upstream.seen().len(), 0);
+}
