@@ -21,7 +21,7 @@ use bytes::Bytes;
 use everfresh_application::challenge::parse_www_authenticate;
 use everfresh_application::ports::{Challenge, Dialer};
 use everfresh_application::{Access, Bearer, Denial, Pass, Route};
-use http::header::{AUTHORIZATION, HOST, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -310,10 +310,13 @@ impl Outgoing<'_> {
 /// What is not passed on, in words.
 fn unsupported(method: &Method, headers: &HeaderMap) -> Option<Problem> {
     let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     let (kind, detail) = if matches!(*method, Method::TRACE | Method::CONNECT) {
         ("method", "TRACE and CONNECT are about the way of a request, and would show what is added on it")
     } else if headers.get(UPGRADE).is_some_and(is_websocket) {
         ("upgrade", "WebSockets are not passed on")
+    } else if headers.get_all(TRANSFER_ENCODING).iter().any(|value| !is_chunked(value)) {
+        ("transfer-coding", "no transfer coding but chunked is undone here")
     } else {
         return None;
     };

@@ -271,3 +271,14 @@ async fn methods_that_are_about_the_way_are_not_passed_on() {
     }
     assert_eq!(home.upstream.seen().len(), 0);
 }
+
+#[tokio::test]
+async fn a_coding_that_is_not_undone_here_is_not_passed_on_as_if_it_were() {
+    let home = Home::logged_in().await;
+    for lines in ["transfer-encoding: gzip, chunked\r\n", "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n"] {
+        let request = head(&home, "POST /mcp/demo", lines) + "2\r\n\x1f\x7f\r\n0\r\n\r\n";
+        let answer = exchange(&home, request).await;
+        assert_eq!((answer.status(), answer.values("content-type")), (501, vec!["application/problem+json"]));
+    }
+    assert_eq!(home.upstream.seen().len(), 0);
+}
