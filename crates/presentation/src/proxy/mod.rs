@@ -217,17 +217,17 @@ impl Proxy {
             result = self.pool.send(server, outgoing.request(bearer, RequestBody::known(whole)), true).await;
         }
         clocked.0 += began.elapsed();
-        result.map_err(|error| {
-            let detail = match error {
-                SendError::Unreachable(cause) => {
-                    format!("{}: cannot be reached: {cause}", outgoing.prepared.route.grant)
-                }
-                SendError::Broken { cause, .. } => {
-                    format!("{}: the connection broke before an answer: {cause}", outgoing.prepared.route.grant)
-                }
-            };
-            Refusal::of(Problem::new(StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", detail))
-        })
+        let grant = &outgoing.prepared.route.grant;
+        let detail = match result {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                format!("{grant}: it switched to another protocol, which nobody had asked for")
+            }
+            Ok(response) => return Ok(response),
+            Err(SendError::Unreachable(cause)) => format!("{grant}: cannot be reached: {cause}"),
+            Err(SendError::Broken { cause, .. }) => format!("{grant}: the connection broke before an answer: {cause}"),
+        };
+        let problem = Problem::new(StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", detail);
+        Err(Refusal::of(problem))
     }
 
     /// The upstream refused the token (rule 11): one replay with a newer one, never a loop.

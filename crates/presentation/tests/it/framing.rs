@@ -282,3 +282,17 @@ async fn a_coding_that_is_not_undone_here_is_not_passed_on_as_if_it_were() {
     }
     assert_eq!(home.upstream.seen().len(), 0);
 }
+
+#[tokio::test]
+async fn an_upstream_that_switches_protocols_unasked_is_a_bad_gateway() {
+    let home = Home::start().await;
+    let stub = Stub::replying("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    for _ in 0..2 {
+        wire.write(head(&home, "GET /mcp/demo", "")).await;
+        let answer = wire.answer().await;
+        assert_eq!((answer.status(), answer.values("upgrade")), (502, vec![]), "{}", answer.head);
+        assert!(answer.text().contains("demo"), "{}", answer.text());
+    }
+}
