@@ -212,7 +212,7 @@ impl Proxy {
         let mut result = self.pool.send(server, outgoing.request(bearer, body), false).await;
         if let Err(SendError::Broken { sent, reused: true, .. }) = &result
             && (!sent || outgoing.method.is_idempotent())
-            && let Some(whole) = copy.whole()
+            && let Some(whole) = copy.complete(REPLAY_MAX).await
         {
             result = self.pool.send(server, outgoing.request(bearer, RequestBody::known(whole)), true).await;
         }

@@ -33,7 +33,8 @@ const IDLE_LIFETIME: Duration = Duration::from_secs(50);
 /// One connection.
 struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    driver: Driver,
+    /// Gone once it has ended.
+    driver: Option<Driver>,
     reused: bool,
     idle_since: Instant,
 }
@@ -107,14 +108,25 @@ impl Pool {
     }
 }
 
+/// Lets a connection work, and tells whether it goes on. One that has ended is dropped, which
+/// answers whoever still waits for something of it.
+fn goes_on(driver: &mut Option<Driver>, cx: &mut Context<'_>) -> bool {
+    if let Some(running) = driver
+        && Pin::new(running).poll(cx).is_ready()
+    {
+        *driver = None;
+    }
+    driver.is_some()
+}
+
 /// An idle connection that is still good.
 fn take(idle: &Idle) -> Option<Box<Connection>> {
     let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut nobody = Context::from_waker(std::task::Waker::noop());
     while let Some(mut connection) = connections.pop() {
-        let closed = Pin::new(&mut connection.driver).poll(&mut nobody).is_ready();
+        let open = goes_on(&mut connection.driver, &mut nobody);
         let expired = connection.idle_since.elapsed() >= IDLE_LIFETIME;
-        if !closed && !expired && connection.sender.is_ready() {
+        if open && !expired && connection.sender.is_ready() {
             connection.reused = true;
             return Some(connection);
         }
@@ -125,7 +137,7 @@ fn take(idle: &Idle) -> Option<Box<Connection>> {
 async fn dial(dialer: &dyn Dialer, server: &ServerSettings) -> io::Result<Box<Connection>> {
     let io = TokioIo::new(dialer.dial(server).await?);
     let (sender, driver) = http1::Builder::new().handshake(io).await.map_err(io::Error::other)?;
-    Ok(Box::new(Connection { sender, driver, reused: false, idle_since: Instant::now() }))
+    Ok(Box::new(Connection { sender, driver: Some(driver), reused: false, idle_since: Instant::now() }))
 }
 
 async fn exchange(
@@ -137,7 +149,7 @@ async fn exchange(
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let response = std::future::poll_fn(|cx| {
         // The driver's own end shows up as the answer's error.
-        let _ = Pin::new(&mut connection.driver).poll(cx);
+        goes_on(&mut connection.driver, cx);
         answer.as_mut().poll(cx)
     })
     .await;
@@ -165,8 +177,7 @@ impl ResponseBody {
     fn give_back(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let mut nobody = Context::from_waker(std::task::Waker::noop());
-        let closed = Pin::new(&mut connection.driver).poll(&mut nobody).is_ready();
-        if closed || !connection.sender.is_ready() {
+        if !goes_on(&mut connection.driver, &mut nobody) || !connection.sender.is_ready() {
             return;
         }
         let Some(idle) = self.idle.upgrade() else { return };
@@ -185,7 +196,7 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
         if let Some(connection) = &mut this.connection {
-            let _ = Pin::new(&mut connection.driver).poll(cx);
+            goes_on(&mut connection.driver, cx);
         }
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
         if frame.is_none() || this.body.is_end_stream() {

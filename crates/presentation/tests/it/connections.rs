@@ -1,7 +1,15 @@
 //! Connections to upstreams: kept, found dead, and never the reason for a second execution.
 
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
 use http::Method;
 use http_body_util::Full;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::home::Home;
 use crate::stub::{Stub, ok};
@@ -151,4 +159,62 @@ async fn an_upstream_that_says_nothing_sensible_is_a_bad_gateway() {
         answer.await.expect_problem(502, "upstream-unreachable");
     }
     assert_eq!(home.get("/healthz").await.status, 200);
+}
+
+/// A connection whose end shows only to whoever really waits for it, and not to a mere look.
+struct Shy(TcpStream);
+
+impl AsyncRead for Shy {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.0).poll_read(cx, buf);
+        let is_end = polled.is_ready() && buf.filled().len() == before;
+        // The waker that wakes nobody is the one without data.
+        if is_end && cx.waker().data().is_null() { Poll::Pending } else { polled }
+    }
+}
+
+impl AsyncWrite for Shy {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_between_look_and_use_costs_nobody_a_request() {
+    let home = Home::start().await;
+    *home.dialer.wrap.lock().unwrap() = Some(|stream| Box::new(Shy(stream)));
+    let end = Arc::new(Notify::new());
+    let told = Arc::clone(&end);
+    let stub = Stub::start(move |_, mut wire, teller| {
+        let told = Arc::clone(&told);
+        async move {
+            drop(teller.send(wire.request().await.unwrap()));
+            wire.write(ok("served")).await;
+            told.notified().await;
+            drop(wire);
+            drop(teller.send(Message::default()));
+        }
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    for number in 1..=3 {
+        for (method, body) in [("POST", "{}"), ("GET", "")] {
+            let length = format!("content-length: {}\r\n", body.len());
+            wire.write(head(&home, &format!("{method} /mcp/demo"), &length) + body).await;
+            assert_eq!(wire.answer().await.text(), "served", "{method} {number}");
+            assert_eq!(stub.next().await.text(), body);
+            end.notify_one();
+            stub.next().await;
+        }
+    }
 }
