@@ -240,10 +240,13 @@ impl Proxy {
         clocked: &mut Clocked,
     ) -> Response<ProxyBody> {
         let (access, route) = (&self.shared.access, &outgoing.prepared.route);
-        let whole = copy.whole();
         access.challenged(route, challenge);
-        let Pass::Bearer(bearer) = pass else { return self.deny(&access.denial(route), whole.as_ref()) };
-        let newer = match access.pass_after_refusal(route, bearer.generation).await {
+        let newer = match pass {
+            Pass::Bearer(bearer) => access.pass_after_refusal(route, bearer.generation).await,
+            Pass::Anonymous => Err(access.denial(route)),
+        };
+        let whole = copy.complete(REPLAY_MAX).await;
+        let newer = match newer {
             Ok(newer) => newer,
             Err(denial) => return self.deny(&denial, whole.as_ref()),
         };
