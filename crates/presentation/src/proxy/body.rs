@@ -51,7 +51,7 @@ impl Copy {
     }
 
     /// The body, if all of it was sent and kept.
-    pub(super) fn whole(&self) -> Option<Bytes> {
+    fn whole(&self) -> Option<Bytes> {
         match &self.lock().kept {
             Kept::Whole(chunks) => match chunks.as_slice() {
                 [only] => Some(only.clone()),

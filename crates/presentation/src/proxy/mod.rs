@@ -176,7 +176,7 @@ impl Proxy {
         let (body, copy) = RequestBody::passing(body, REPLAY_MAX);
         let response = match self.send(outgoing, bearer_of(&pass), body, &copy, clocked).await {
             Ok(response) => response,
-            Err(refusal) => return plain(&refusal, copy.whole().as_ref()),
+            Err(refusal) => return plain(&refusal, None),
         };
         if is_refused(&response) {
             let challenge = challenge_in(response.headers()).unwrap_or_default();
@@ -262,7 +262,7 @@ impl Proxy {
         let again = RequestBody::known(whole.clone());
         let response = match self.send(outgoing, Some(&newer), again, copy, clocked).await {
             Ok(response) => response,
-            Err(refusal) => return plain(&refusal, Some(&whole)),
+            Err(refusal) => return plain(&refusal, None),
         };
         if is_refused(&response) {
             drop(response);

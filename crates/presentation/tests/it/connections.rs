@@ -218,3 +218,17 @@ async fn a_connection_that_ends_between_look_and_use_costs_nobody_a_request() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_upstream_that_hangs_up_is_a_bad_gateway_in_every_language() {
+    let home = Home::start().await;
+    let stub = Stub::start(|_, mut wire, teller| async move {
+        drop(teller.send(wire.request().await.unwrap()));
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let problem = home.call("demo", "count").await.expect_problem(502, "upstream-unreachable");
+    assert!(problem["detail"].as_str().unwrap().contains("broke before an answer"), "{problem}");
+    stub.next().await;
+    assert_eq!(stub.pending().await, 0, "a call that may have been executed is not sent again");
+}
