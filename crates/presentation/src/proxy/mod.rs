@@ -84,7 +84,7 @@ struct Clocked(Duration);
 impl Proxy {
     /// The data plane of one more thread.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let pool = Pool::new(Arc::clone(&shared.dialer));
+        let pool = Pool::new(shared.access.clone(), Arc::clone(&shared.dialer));
         Self { shared, pool, prepared: Mutex::default() }
     }
 

@@ -4,14 +4,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use everfresh_testkit::provider::Behaviour;
 use http::Method;
 use http_body_util::Full;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::home::Home;
+use crate::home::{Home, KEY, quick};
 use crate::stub::{Stub, ok};
 use crate::wire::{Message, Wire, head};
 
@@ -231,4 +233,30 @@ async fn an_upstream_that_hangs_up_is_a_bad_gateway_in_every_language() {
     assert!(problem["detail"].as_str().unwrap().contains("broke before an answer"), "{problem}");
     stub.next().await;
     assert_eq!(stub.pending().await, 0, "a call that may have been executed is not sent again");
+}
+
+#[tokio::test]
+async fn connections_do_not_outlive_a_sleep_of_this_machine() {
+    let ten_years = Duration::from_secs(10 * 365 * 24 * 3600);
+    let behaviour = Behaviour { access_lifetime: ten_years, ..Behaviour::default() };
+    let home = Home::of(behaviour, Some(KEY), quick()).await;
+    // A router on the way forgets the first connection, and tells nobody.
+    let stub = Stub::start(|number, mut wire, teller| async move {
+        while let Some(request) = wire.request().await {
+            drop(teller.send(request));
+            wire.write(ok("served")).await;
+            if number == 0 {
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    for _ in 0..2 {
+        wire.write(head(&home, "POST /mcp/demo", "content-length: 2\r\n") + "{}").await;
+        assert_eq!(wire.answer().await.text(), "served");
+        home.clock.sleep(Duration::from_secs(8 * 3600));
+    }
+    assert_eq!(home.counters().refreshes, 0);
 }
