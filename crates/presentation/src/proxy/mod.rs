@@ -21,7 +21,7 @@ use bytes::Bytes;
 use everfresh_application::challenge::parse_www_authenticate;
 use everfresh_application::ports::{Challenge, Dialer};
 use everfresh_application::{Access, Bearer, Denial, Pass, Route};
-use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -72,6 +72,8 @@ struct Prepared {
 /// One request on its way: what is sent, as often as it is sent.
 struct Outgoing<'a> {
     prepared: &'a Prepared,
+    /// The path under which the client knows the upstream.
+    place: &'a str,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -118,7 +120,8 @@ impl Proxy {
         for (name, value) in &prepared.headers {
             headers.insert(name, value.clone());
         }
-        let outgoing = Outgoing { prepared: &prepared, method: head.method, uri: target.into(), headers };
+        let place = &head.uri.path()[..head.uri.path().len() - tail.len()];
+        let outgoing = Outgoing { prepared: &prepared, place, method: head.method, uri: target.into(), headers };
         let mut clocked = Clocked::default();
         let response = self.forward(&outgoing, body, &mut clocked).await;
         let overhead = began.elapsed().saturating_sub(clocked.0);
@@ -183,7 +186,7 @@ impl Proxy {
             drop(response);
             return self.refused(outgoing, &pass, challenge, &copy, clocked).await;
         }
-        self.passed(outgoing.prepared, &pass, response)
+        self.passed(outgoing, &pass, response)
     }
 
     /// A token, at once or after parking.
@@ -270,12 +273,12 @@ impl Proxy {
             let denial = access.pass_after_refusal(route, newer.generation).await.err();
             return self.deny(&denial.unwrap_or_else(|| access.denial(route)), Some(&whole));
         }
-        self.passed(outgoing.prepared, &Pass::Bearer(newer), response)
+        self.passed(outgoing, &Pass::Bearer(newer), response)
     }
 
     /// Passes the upstream's answer on.
-    fn passed(&self, prepared: &Prepared, pass: &Pass, response: Response<ResponseBody>) -> Response<ProxyBody> {
-        let (access, route) = (&self.shared.access, &prepared.route);
+    fn passed(&self, outgoing: &Outgoing<'_>, pass: &Pass, response: Response<ResponseBody>) -> Response<ProxyBody> {
+        let (access, route) = (&self.shared.access, &outgoing.prepared.route);
         if response.status() == StatusCode::FORBIDDEN
             && let Some(challenge) = challenge_in(response.headers())
             && challenge.error.as_deref() == Some("insufficient_scope")
@@ -289,6 +292,9 @@ impl Proxy {
         // The version is of one hop, and this one is ours.
         head.version = Version::HTTP_11;
         headers::strip_response(&mut head.headers);
+        if let Some(location) = head.headers.get(LOCATION).and_then(|location| outgoing.location(location)) {
+            head.headers.insert(LOCATION, location);
+        }
         Response::from_parts(head, ProxyBody(Inner::Upstream(body)))
     }
 
@@ -298,6 +304,12 @@ impl Proxy {
 }
 
 impl Outgoing<'_> {
+    /// Where a redirect leads the client, where that differs from what the upstream says.
+    fn location(&self, location: &HeaderValue) -> Option<HeaderValue> {
+        let (url, asked) = (&self.prepared.url, self.uri.path_and_query()?);
+        HeaderValue::try_from(url.location(self.place, asked, location.to_str().ok()?)?).ok()
+    }
+
     fn request(&self, bearer: Option<&Bearer>, body: RequestBody) -> Request<RequestBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();

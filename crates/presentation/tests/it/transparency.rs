@@ -267,3 +267,49 @@ async fn what_any_connection_line_names_stays_here() {
         assert_eq!(message.values("x-d"), ["4"]);
     }
 }
+
+/// An upstream that redirects to where the request's `x-location` says.
+async fn redirecting() -> Stub {
+    Stub::start(|_, mut wire, _| async move {
+        while let Some(request) = wire.request().await {
+            let location = request.values("x-location")[0];
+            wire.write(format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"))
+                .await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_redirect_within_the_upstream_leads_through_the_proxy_and_no_other_does() {
+    let home = Home::start().await;
+    let stub = redirecting().await;
+    let origin = &stub.origin;
+    home.add("demo", &format!("{origin}/v1/mcp")).await;
+    home.add("root", origin).await;
+    let within_key = format!("/k/{KEY}/mcp/demo");
+    let cases = [
+        ("/mcp/demo", "/v1/mcp/".to_owned(), "/mcp/demo/".to_owned()),
+        (&within_key, "/v1/mcp/".to_owned(), format!("{within_key}/")),
+        ("/mcp/demo", format!("{origin}/v1/mcp/"), "/mcp/demo/".to_owned()),
+        ("/mcp/demo", format!("{origin}/v1/mcp/x%2Fy?z=%20#f"), "/mcp/demo/x%2Fy?z=%20#f".to_owned()),
+        ("/mcp/demo/x", "/v1/mcp".to_owned(), "/mcp/demo".to_owned()),
+        ("/mcp/demo", "/v1/mcp?a=b".to_owned(), "/mcp/demo?a=b".to_owned()),
+        ("/mcp/demo/a/b?q=1", "c".to_owned(), "/mcp/demo/a/c".to_owned()),
+        ("/mcp/demo", "mcp/".to_owned(), "/mcp/demo/".to_owned()),
+        ("/mcp/demo", "/login".to_owned(), format!("{origin}/login")),
+        ("/mcp/demo", "/v1/mcpother".to_owned(), format!("{origin}/v1/mcpother")),
+        ("/mcp/demo", "..".to_owned(), format!("{origin}/")),
+        ("/mcp/demo", "//elsewhere.example/x".to_owned(), "http://elsewhere.example/x".to_owned()),
+        ("/mcp/demo", "https://Elsewhere.example".to_owned(), "https://Elsewhere.example".to_owned()),
+        ("/mcp/demo", origin.replace("http:", "https:") + "/v1/mcp", origin.replace("http:", "https:") + "/v1/mcp"),
+        ("/mcp/demo", "http://[no".to_owned(), "http://[no".to_owned()),
+        ("/mcp/root", "/anything?x".to_owned(), "/mcp/root/anything?x".to_owned()),
+        ("/mcp/root//x", "/".to_owned(), "/mcp/root/".to_owned()),
+    ];
+    for (path, location, expected) in cases {
+        let request = home.keyed(Method::POST, path).header("x-location", &location).body(Full::default()).unwrap();
+        let answer = home.send::<Full<Bytes>>(request).await;
+        assert_eq!((answer.status, answer.header("location")), (307, Some(&*expected)), "{path} {location}");
+    }
+}
