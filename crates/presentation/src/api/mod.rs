@@ -24,6 +24,7 @@ use http::request::Parts as Head;
 use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 
+use crate::guard::Guard;
 use crate::page;
 use crate::problem::Problem;
 use crate::server::Parts;
@@ -82,7 +83,8 @@ async fn check_place(State(shared): State<Shared>, request: Request, next: Next)
 }
 
 async fn demand_key(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    match shared.guard.caller(shared.application.now(), request.headers()) {
+    let site = Guard::check_site(request.headers());
+    match site.and_then(|()| shared.guard.caller(shared.application.now(), request.headers())) {
         Ok(_) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }

@@ -133,6 +133,7 @@ impl Proxy {
     fn admitted<'a>(&self, uri: &'a Uri, headers: &HeaderMap) -> Result<DataPath<'a>, Problem> {
         let guard = &self.shared.guard;
         guard.check_place(uri, headers)?;
+        Guard::check_site(headers)?;
         let path = data_path(uri.path());
         let known = match &path {
             Some(DataPath { key: Some(key), .. }) => guard.admits_key(key),

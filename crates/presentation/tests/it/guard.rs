@@ -197,3 +197,29 @@ async fn where_no_key_is_wanted_none_is_needed_and_other_origins_stay_out() {
     let foreign = home.bare(Method::POST, "/mcp/demo").header("origin", "http://evil.example");
     send(&home, foreign).await.expect_problem(403, "forbidden");
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_even_cause_a_blind_get() {
+    // Images, scripts and links carry no Origin.
+    for key in [Some(KEY), None] {
+        let home = Home::of(Behaviour::default(), key, quick()).await;
+        home.add("demo", &home.upstream.url()).await;
+        for site in ["cross-site", "same-site"] {
+            for path in ["/mcp/demo", &format!("/k/{KEY}/mcp/demo"), "/api/v1/servers/demo/token", "/events"] {
+                for mode in ["no-cors", "navigate"] {
+                    let request = home.keyed(Method::GET, path).header("sec-fetch-site", site);
+                    send(&home, request.header("sec-fetch-mode", mode)).await.expect_problem(403, "forbidden");
+                }
+            }
+        }
+        assert_eq!(home.upstream.seen().len(), 0);
+        for site in ["same-origin", "none"] {
+            let request = home.keyed(Method::DELETE, "/mcp/demo").header("sec-fetch-site", site);
+            assert_eq!(send(&home, request).await.status, 200, "{site}");
+        }
+        for path in ["/oauth/callback", "/healthz"] {
+            let from_elsewhere = home.bare(Method::GET, path).header("sec-fetch-site", "cross-site");
+            assert_ne!(send(&home, from_elsewhere).await.status, 403, "{path}");
+        }
+    }
+}
