@@ -2,8 +2,8 @@
 //! section 7.6.1).
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -26,6 +26,9 @@ const OURS: [HeaderName; 5] = [AUTHORIZATION, HOST, ORIGIN, COOKIE, HeaderName::
 /// Takes from a request what must not reach the upstream.
 pub(super) fn strip_request(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
+    if names_our_page(headers) {
+        headers.remove(REFERER);
+    }
     for name in &OURS {
         headers.remove(name);
     }
@@ -38,6 +41,13 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
     settle_length(headers);
     strip_hop_by_hop(headers);
     headers.remove(WWW_AUTHENTICATE);
+}
+
+/// Whether the `Referer` is a page here, whose path may hold the key.
+fn names_our_page(headers: &HeaderMap) -> bool {
+    let (Some(host), Some(referer)) = (headers.get(HOST), headers.get(REFERER)) else { return false };
+    let authority = referer.to_str().ok().and_then(|referer| referer.split_once("://")).map(|(_, rest)| rest);
+    authority.and_then(|rest| rest.split('/').next()).is_some_and(|authority| host == authority)
 }
 
 /// Leaves one length, and none beside a transfer coding, which overrides it (RFC 9112 section 6.3).

@@ -21,7 +21,9 @@ use bytes::Bytes;
 use everfresh_application::challenge::parse_www_authenticate;
 use everfresh_application::ports::{Challenge, Dialer};
 use everfresh_application::{Access, Bearer, Denial, Pass, Route};
-use http::header::{AUTHORIZATION, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -114,6 +116,8 @@ impl Proxy {
         if let Some(problem) = unsupported(&head.method, &head.headers) {
             return plain(&Refusal::of(problem), None);
         }
+        // What an upstream sends must not run in a browser with the rights of our own page.
+        let is_shown = head.headers.get("sec-fetch-dest").is_some_and(|dest| dest != "empty");
         let mut headers = head.headers;
         headers::strip_request(&mut headers);
         headers.insert(HOST, prepared.url.host.clone());
@@ -123,7 +127,10 @@ impl Proxy {
         let place = &head.uri.path()[..head.uri.path().len() - tail.len()];
         let outgoing = Outgoing { prepared: &prepared, place, method: head.method, uri: target.into(), headers };
         let mut clocked = Clocked::default();
-        let response = self.forward(&outgoing, body, &mut clocked).await;
+        let mut response = self.forward(&outgoing, body, &mut clocked).await;
+        if is_shown {
+            response.headers_mut().append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        }
         let overhead = began.elapsed().saturating_sub(clocked.0);
         prepared.counters.answered(&outgoing.method, response.status(), clocked.0, overhead);
         response

@@ -7,6 +7,7 @@ use http::request::Builder;
 use http_body_util::Full;
 
 use crate::home::{Home, KEY, quick};
+use crate::stub::{Stub, ok};
 use crate::wire::Answer;
 
 async fn send(home: &Home, request: Builder) -> Answer {
@@ -221,5 +222,41 @@ async fn a_page_of_another_site_cannot_even_cause_a_blind_get() {
             let from_elsewhere = home.bare(Method::GET, path).header("sec-fetch-site", "cross-site");
             assert_ne!(send(&home, from_elsewhere).await.status, 403, "{path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_an_upstream_sends_never_runs_in_a_browser_as_if_it_were_ours() {
+    let home = Home::start().await;
+    let page =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-security-policy: img-src *\r\ncontent-length: 0\r\n\r\n";
+    let stub = Stub::replying(page).await;
+    home.add("demo", &stub.origin).await;
+    let path = format!("/k/{KEY}/mcp/demo/page");
+    let policies = |answer: &Answer| -> Vec<String> {
+        let values = answer.headers.get_all("content-security-policy").iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    };
+    for dest in ["document", "iframe", "script", "worker"] {
+        let request = home.bare(Method::GET, &path).header("sec-fetch-site", "none").header("sec-fetch-dest", dest);
+        assert_eq!(policies(&send(&home, request).await), ["img-src *", "sandbox"], "{dest}");
+    }
+    for request in [home.bare(Method::GET, &path), home.bare(Method::GET, &path).header("sec-fetch-dest", "empty")] {
+        assert_eq!(policies(&send(&home, request).await), ["img-src *"], "for programs nothing is added");
+    }
+}
+
+#[tokio::test]
+async fn the_key_in_a_referer_stays_here() {
+    let home = Home::start().await;
+    let stub = Stub::replying(ok("")).await;
+    home.add("demo", &stub.origin).await;
+    let own = format!("http://{}/k/{KEY}/mcp/demo/page", home.address);
+    for (referer, passes) in [(&*own, false), ("https://app.example/x", true)] {
+        let request = home.bare(Method::GET, &format!("/k/{KEY}/mcp/demo")).header("referer", referer);
+        assert_eq!(send(&home, request).await.status, 200);
+        let seen = stub.next().await;
+        assert_eq!(seen.values("referer"), if passes { vec![referer] } else { vec![] });
+        assert!(!seen.head.contains(KEY), "{}", seen.head);
     }
 }
