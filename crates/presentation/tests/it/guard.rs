@@ -260,3 +260,16 @@ async fn the_key_in_a_referer_stays_here() {
         assert!(!seen.head.contains(KEY), "{}", seen.head);
     }
 }
+
+#[tokio::test]
+async fn the_page_can_do_much_but_never_gets_a_token() {
+    let home = Home::logged_in().await;
+    let cookie = cookie(&home).await;
+    let page = |method: Method, path: &str| {
+        home.bare(method, path).header("cookie", &cookie).header("sec-fetch-site", "same-origin")
+    };
+    let answer = send(&home, page(Method::GET, "/api/v1/servers/demo/token")).await;
+    answer.expect_problem(403, "key-needed");
+    assert_eq!(send(&home, page(Method::GET, "/api/v1/servers/demo")).await.status, 200);
+    assert_eq!(send(&home, page(Method::POST, "/api/v1/servers/demo/disable")).await.status, 200);
+}
