@@ -208,6 +208,11 @@ impl Access {
         self.inner.policy.store(Arc::new(policy));
     }
 
+    /// The time, as everything here sees it.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
     pub(crate) fn policy(&self) -> Arc<Policy> {
         self.inner.policy.load_full()
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use everfresh_application::ports::Entropy;
 use everfresh_domain::Timestamp;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -102,6 +102,18 @@ impl Guard {
             }
         }
         Ok(())
+    }
+
+    /// Refuses what a page of another site causes without an `Origin`: images, scripts, links. For
+    /// everything but what browsers are sent to.
+    pub fn check_site(headers: &HeaderMap) -> Result<(), Problem> {
+        match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => Ok(()),
+            Some(_) => {
+                let detail = "the request comes from a web page of another site";
+                Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail))
+            }
+        }
     }
 
     fn is_ours(&self, name: &str) -> bool {
@@ -209,7 +221,7 @@ fn name_in(authority: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
 

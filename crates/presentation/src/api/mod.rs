@@ -17,13 +17,14 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use everfresh_domain::GrantId;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::request::Parts as Head;
 use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 
+use crate::guard::{Caller, Guard};
 use crate::page;
 use crate::problem::Problem;
 use crate::server::Parts;
@@ -45,14 +46,18 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/servers/{name}/enable", post(servers::enable))
         .route("/api/v1/servers/{name}/disable", post(servers::disable))
         .route("/api/v1/servers/{name}/journal", get(servers::journal))
-        .route("/api/v1/servers/{name}/token", get(servers::token))
         .route("/api/v1/logins/{flow}", get(logins::outcome))
         .route("/api/v1/page-link", post(status::page_link))
         .route("/api/v1/status", get(status::status))
         .route("/events", get(events::events))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
+    let tokens = Router::new()
+        .route("/api/v1/servers/{name}/token", get(servers::token))
+        .layer(middleware::from_fn(programs_only))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
     Router::new()
         .merge(api)
+        .merge(tokens)
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
@@ -81,10 +86,22 @@ async fn check_place(State(shared): State<Shared>, request: Request, next: Next)
     }
 }
 
-async fn demand_key(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    match shared.guard.caller(shared.application.now(), request.headers()) {
-        Ok(_) => next.run(request).await,
+async fn demand_key(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let site = Guard::check_site(request.headers());
+    match site.and_then(|()| shared.guard.caller(shared.application.now(), request.headers())) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
+    }
+}
+
+/// A cookie is sent to every port of this machine: what it opens must not be worth a theft.
+async fn programs_only(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+    match caller {
+        Caller::Key => next.run(request).await,
+        Caller::Page => Guard::key_needed().into_response(),
     }
 }
 

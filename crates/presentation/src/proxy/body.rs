@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -23,14 +23,36 @@ enum Kept {
     TooLong,
 }
 
-/// The copy of a body that has been sent.
+/// The copy of a body that has been sent, and what the client still has of it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Copy(Arc<Mutex<Kept>>);
+pub(super) struct Copy(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    kept: Kept,
+    /// Where sending broke off, more can be had here.
+    rest: Option<Incoming>,
+}
 
 impl Copy {
+    /// The body, all of it, unless it is longer than `limit`. What has not been sent yet is waited
+    /// for: an upstream may have answered to the head alone.
+    pub(super) async fn complete(&self, limit: usize) -> Option<Bytes> {
+        let rest = self.lock().rest.take();
+        if let Some(body) = rest {
+            let mut rest = Passing { body: Some(body), copy: self.clone(), limit };
+            while self.may_be_whole()
+                && let Some(frame) = std::future::poll_fn(|cx| rest.poll_frame(cx)).await
+            {
+                frame.ok()?;
+            }
+        }
+        self.whole()
+    }
+
     /// The body, if all of it was sent and kept.
-    pub(super) fn whole(&self) -> Option<Bytes> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+    fn whole(&self) -> Option<Bytes> {
+        match &self.lock().kept {
             Kept::Whole(chunks) => match chunks.as_slice() {
                 [only] => Some(only.clone()),
                 chunks => Some(chunks.concat().into()),
@@ -40,8 +62,8 @@ impl Copy {
     }
 
     fn passed(&self, chunk: &Bytes, limit: usize) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut chunks, length) = match std::mem::take(&mut *kept) {
+        let kept = &mut self.lock().kept;
+        let (mut chunks, length) = match std::mem::take(kept) {
             Kept::Nothing => (Vec::new(), 0),
             Kept::Partly(chunks, length) => (chunks, length),
             Kept::Whole(_) | Kept::TooLong => (Vec::new(), usize::MAX),
@@ -56,21 +78,61 @@ impl Copy {
     }
 
     fn ended(&self) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = match std::mem::take(&mut *kept) {
+        let kept = &mut self.lock().kept;
+        *kept = match std::mem::take(kept) {
             Kept::Nothing => Kept::Whole(Vec::new()),
             Kept::Partly(chunks, _) | Kept::Whole(chunks) => Kept::Whole(chunks),
             Kept::TooLong => Kept::TooLong,
         };
+    }
+
+    fn may_be_whole(&self) -> bool {
+        !matches!(self.lock().kept, Kept::TooLong)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A request's body.
 pub(super) enum RequestBody {
     /// As it comes from the client, with a copy made on the way.
-    Passing { body: Incoming, copy: Copy, limit: usize },
+    Passing(Passing),
     /// Known before.
     Known(Full<Bytes>),
+}
+
+/// A body on its way. Dropped before its end, it leaves the rest with its copy.
+pub(super) struct Passing {
+    /// `None` once it has ended.
+    body: Option<Incoming>,
+    copy: Copy,
+    limit: usize,
+}
+
+impl Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(chunk) = frame.data_ref()
+        {
+            self.copy.passed(chunk, self.limit);
+        }
+        if frame.is_none() || body.is_end_stream() {
+            self.body = None;
+            self.copy.ended();
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let rest = self.body.take();
+        self.copy.lock().rest = rest;
+    }
 }
 
 impl RequestBody {
@@ -81,7 +143,7 @@ impl RequestBody {
             copy.ended();
             return (Self::Known(Full::default()), copy);
         }
-        (Self::Passing { body, copy: copy.clone(), limit }, copy)
+        (Self::Passing(Passing { body: Some(body), copy: copy.clone(), limit }), copy)
     }
 
     pub(super) fn known(bytes: Bytes) -> Self {
@@ -99,32 +161,23 @@ impl Body for RequestBody {
                 let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame: Result<_, Infallible>| Ok(frame.unwrap_or_else(|never| match never {}))))
             }
-            Self::Passing { body, copy, limit } => {
-                let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame
-                    && let Some(chunk) = frame.data_ref()
-                {
-                    copy.passed(chunk, *limit);
-                }
-                if frame.is_none() || body.is_end_stream() {
-                    copy.ended();
-                }
-                Poll::Ready(frame)
-            }
+            Self::Passing(passing) => passing.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Known(body) => body.is_end_stream(),
-            Self::Passing { body, .. } => body.is_end_stream(),
+            Self::Passing(Passing { body, .. }) => body.as_ref().is_none_or(Body::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Known(body) => body.size_hint(),
-            Self::Passing { body, .. } => body.size_hint(),
+            Self::Passing(Passing { body, .. }) => {
+                body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+            }
         }
     }
 }

@@ -2,10 +2,10 @@
 //! section 7.6.1).
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::guard::KEY_HEADER;
 
@@ -26,6 +26,9 @@ const OURS: [HeaderName; 5] = [AUTHORIZATION, HOST, ORIGIN, COOKIE, HeaderName::
 /// Takes from a request what must not reach the upstream.
 pub(super) fn strip_request(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
+    if names_our_page(headers) {
+        headers.remove(REFERER);
+    }
     for name in &OURS {
         headers.remove(name);
     }
@@ -35,22 +38,42 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
 /// Takes from a response what must not reach the client. A challenge would make it start its own
 /// OAuth against us.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
+    settle_length(headers);
     strip_hop_by_hop(headers);
     headers.remove(WWW_AUTHENTICATE);
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(named) = headers.get(CONNECTION) {
-        let named: Vec<HeaderName> = named
-            .to_str()
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|name| name.trim().parse().ok())
-            .filter(|name| !matches!(*name, http::header::CONTENT_LENGTH | http::header::CONTENT_TYPE))
-            .collect();
-        for name in named {
-            headers.remove(name);
+/// Whether the `Referer` is a page here, whose path may hold the key.
+fn names_our_page(headers: &HeaderMap) -> bool {
+    let (Some(host), Some(referer)) = (headers.get(HOST), headers.get(REFERER)) else { return false };
+    let authority = referer.to_str().ok().and_then(|referer| referer.split_once("://")).map(|(_, rest)| rest);
+    authority.and_then(|rest| rest.split('/').next()).is_some_and(|authority| host == authority)
+}
+
+/// Leaves one length, and none beside a transfer coding, which overrides it (RFC 9112 section 6.3).
+fn settle_length(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    let Some(first) = headers.get(CONTENT_LENGTH) else { return };
+    if first.as_bytes().contains(&b',') || headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        // Those that differ have been refused with the whole answer.
+        let one = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
+        if let Ok(one) = HeaderValue::from_bytes(one.trim_ascii()) {
+            headers.insert(CONTENT_LENGTH, one);
         }
+    }
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let lines = headers.get_all(CONNECTION).iter();
+    let named = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let named: Vec<HeaderName> = named
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !matches!(*name, CONTENT_LENGTH | http::header::CONTENT_TYPE))
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);
@@ -59,8 +82,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -21,8 +21,10 @@ use bytes::Bytes;
 use everfresh_application::challenge::parse_www_authenticate;
 use everfresh_application::ports::{Challenge, Dialer};
 use everfresh_application::{Access, Bearer, Denial, Pass, Route};
-use http::header::{AUTHORIZATION, HOST, UPGRADE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::{
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -72,6 +74,8 @@ struct Prepared {
 /// One request on its way: what is sent, as often as it is sent.
 struct Outgoing<'a> {
     prepared: &'a Prepared,
+    /// The path under which the client knows the upstream.
+    place: &'a str,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -84,7 +88,7 @@ struct Clocked(Duration);
 impl Proxy {
     /// The data plane of one more thread.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let pool = Pool::new(Arc::clone(&shared.dialer));
+        let pool = Pool::new(shared.access.clone(), Arc::clone(&shared.dialer));
         Self { shared, pool, prepared: Mutex::default() }
     }
 
@@ -109,23 +113,24 @@ impl Proxy {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-path", "Bad path", "the path leaves its server");
             return plain(&Refusal::of(problem), None);
         };
-        let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-        if head.headers.get(UPGRADE).is_some_and(is_websocket) {
-            let detail = "WebSockets are not passed on";
-            return plain(
-                &Refusal::of(Problem::new(StatusCode::NOT_IMPLEMENTED, "upgrade", "Not implemented", detail)),
-                None,
-            );
+        if let Some(problem) = unsupported(&head.method, &head.headers) {
+            return plain(&Refusal::of(problem), None);
         }
+        // What an upstream sends must not run in a browser with the rights of our own page.
+        let is_shown = head.headers.get("sec-fetch-dest").is_some_and(|dest| dest != "empty");
         let mut headers = head.headers;
         headers::strip_request(&mut headers);
         headers.insert(HOST, prepared.url.host.clone());
         for (name, value) in &prepared.headers {
             headers.insert(name, value.clone());
         }
-        let outgoing = Outgoing { prepared: &prepared, method: head.method, uri: target.into(), headers };
+        let place = &head.uri.path()[..head.uri.path().len() - tail.len()];
+        let outgoing = Outgoing { prepared: &prepared, place, method: head.method, uri: target.into(), headers };
         let mut clocked = Clocked::default();
-        let response = self.forward(&outgoing, body, &mut clocked).await;
+        let mut response = self.forward(&outgoing, body, &mut clocked).await;
+        if is_shown {
+            response.headers_mut().append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        }
         let overhead = began.elapsed().saturating_sub(clocked.0);
         prepared.counters.answered(&outgoing.method, response.status(), clocked.0, overhead);
         response
@@ -135,6 +140,7 @@ impl Proxy {
     fn admitted<'a>(&self, uri: &'a Uri, headers: &HeaderMap) -> Result<DataPath<'a>, Problem> {
         let guard = &self.shared.guard;
         guard.check_place(uri, headers)?;
+        Guard::check_site(headers)?;
         let path = data_path(uri.path());
         let known = match &path {
             Some(DataPath { key: Some(key), .. }) => guard.admits_key(key),
@@ -181,14 +187,14 @@ impl Proxy {
         let (body, copy) = RequestBody::passing(body, REPLAY_MAX);
         let response = match self.send(outgoing, bearer_of(&pass), body, &copy, clocked).await {
             Ok(response) => response,
-            Err(refusal) => return plain(&refusal, copy.whole().as_ref()),
+            Err(refusal) => return plain(&refusal, None),
         };
         if is_refused(&response) {
             let challenge = challenge_in(response.headers()).unwrap_or_default();
             drop(response);
             return self.refused(outgoing, &pass, challenge, &copy, clocked).await;
         }
-        self.passed(outgoing.prepared, &pass, response)
+        self.passed(outgoing, &pass, response)
     }
 
     /// A token, at once or after parking.
@@ -217,22 +223,22 @@ impl Proxy {
         let mut result = self.pool.send(server, outgoing.request(bearer, body), false).await;
         if let Err(SendError::Broken { sent, reused: true, .. }) = &result
             && (!sent || outgoing.method.is_idempotent())
-            && let Some(whole) = copy.whole()
+            && let Some(whole) = copy.complete(REPLAY_MAX).await
         {
             result = self.pool.send(server, outgoing.request(bearer, RequestBody::known(whole)), true).await;
         }
         clocked.0 += began.elapsed();
-        result.map_err(|error| {
-            let detail = match error {
-                SendError::Unreachable(cause) => {
-                    format!("{}: cannot be reached: {cause}", outgoing.prepared.route.grant)
-                }
-                SendError::Broken { cause, .. } => {
-                    format!("{}: the connection broke before an answer: {cause}", outgoing.prepared.route.grant)
-                }
-            };
-            Refusal::of(Problem::new(StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", detail))
-        })
+        let grant = &outgoing.prepared.route.grant;
+        let detail = match result {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                format!("{grant}: it switched to another protocol, which nobody had asked for")
+            }
+            Ok(response) => return Ok(response),
+            Err(SendError::Unreachable(cause)) => format!("{grant}: cannot be reached: {cause}"),
+            Err(SendError::Broken { cause, .. }) => format!("{grant}: the connection broke before an answer: {cause}"),
+        };
+        let problem = Problem::new(StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", detail);
+        Err(Refusal::of(problem))
     }
 
     /// The upstream refused the token (rule 11): one replay with a newer one, never a loop.
@@ -245,10 +251,13 @@ impl Proxy {
         clocked: &mut Clocked,
     ) -> Response<ProxyBody> {
         let (access, route) = (&self.shared.access, &outgoing.prepared.route);
-        let whole = copy.whole();
         access.challenged(route, challenge);
-        let Pass::Bearer(bearer) = pass else { return self.deny(&access.denial(route), whole.as_ref()) };
-        let newer = match access.pass_after_refusal(route, bearer.generation).await {
+        let newer = match pass {
+            Pass::Bearer(bearer) => access.pass_after_refusal(route, bearer.generation).await,
+            Pass::Anonymous => Err(access.denial(route)),
+        };
+        let whole = copy.complete(REPLAY_MAX).await;
+        let newer = match newer {
             Ok(newer) => newer,
             Err(denial) => return self.deny(&denial, whole.as_ref()),
         };
@@ -264,7 +273,7 @@ impl Proxy {
         let again = RequestBody::known(whole.clone());
         let response = match self.send(outgoing, Some(&newer), again, copy, clocked).await {
             Ok(response) => response,
-            Err(refusal) => return plain(&refusal, Some(&whole)),
+            Err(refusal) => return plain(&refusal, None),
         };
         if is_refused(&response) {
             drop(response);
@@ -272,12 +281,12 @@ impl Proxy {
             let denial = access.pass_after_refusal(route, newer.generation).await.err();
             return self.deny(&denial.unwrap_or_else(|| access.denial(route)), Some(&whole));
         }
-        self.passed(outgoing.prepared, &Pass::Bearer(newer), response)
+        self.passed(outgoing, &Pass::Bearer(newer), response)
     }
 
     /// Passes the upstream's answer on.
-    fn passed(&self, prepared: &Prepared, pass: &Pass, response: Response<ResponseBody>) -> Response<ProxyBody> {
-        let (access, route) = (&self.shared.access, &prepared.route);
+    fn passed(&self, outgoing: &Outgoing<'_>, pass: &Pass, response: Response<ResponseBody>) -> Response<ProxyBody> {
+        let (access, route) = (&self.shared.access, &outgoing.prepared.route);
         if response.status() == StatusCode::FORBIDDEN
             && let Some(challenge) = challenge_in(response.headers())
             && challenge.error.as_deref() == Some("insufficient_scope")
@@ -288,7 +297,12 @@ impl Proxy {
             access.accepted(route, bearer.generation);
         }
         let (mut head, body) = response.into_parts();
+        // The version is of one hop, and this one is ours.
+        head.version = Version::HTTP_11;
         headers::strip_response(&mut head.headers);
+        if let Some(location) = head.headers.get(LOCATION).and_then(|location| outgoing.location(location)) {
+            head.headers.insert(LOCATION, location);
+        }
         Response::from_parts(head, ProxyBody(Inner::Upstream(body)))
     }
 
@@ -298,6 +312,12 @@ impl Proxy {
 }
 
 impl Outgoing<'_> {
+    /// Where a redirect leads the client, where that differs from what the upstream says.
+    fn location(&self, location: &HeaderValue) -> Option<HeaderValue> {
+        let (url, asked) = (&self.prepared.url, self.uri.path_and_query()?);
+        HeaderValue::try_from(url.location(self.place, asked, location.to_str().ok()?)?).ok()
+    }
+
     fn request(&self, bearer: Option<&Bearer>, body: RequestBody) -> Request<RequestBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
@@ -308,6 +328,22 @@ impl Outgoing<'_> {
         }
         request
     }
+}
+
+/// What is not passed on, in words.
+fn unsupported(method: &Method, headers: &HeaderMap) -> Option<Problem> {
+    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let (kind, detail) = if matches!(*method, Method::TRACE | Method::CONNECT) {
+        ("method", "TRACE and CONNECT are about the way of a request, and would show what is added on it")
+    } else if headers.get(UPGRADE).is_some_and(is_websocket) {
+        ("upgrade", "WebSockets are not passed on")
+    } else if headers.get_all(TRANSFER_ENCODING).iter().any(|value| !is_chunked(value)) {
+        ("transfer-coding", "no transfer coding but chunked is undone here")
+    } else {
+        return None;
+    };
+    Some(Problem::new(StatusCode::NOT_IMPLEMENTED, kind, "Not implemented", detail))
 }
 
 fn bearer_of(pass: &Pass) -> Option<&Bearer> {

@@ -13,8 +13,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use everfresh_application::ServerSettings;
 use everfresh_application::ports::{Dialer, UpstreamIo};
+use everfresh_application::{Access, ServerSettings};
+use everfresh_domain::Timestamp;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
@@ -33,9 +34,21 @@ const IDLE_LIFETIME: Duration = Duration::from_secs(50);
 /// One connection.
 struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    driver: Driver,
+    /// Gone once it has ended.
+    driver: Option<Driver>,
     reused: bool,
-    idle_since: Instant,
+    idle_since: Moment,
+}
+
+/// A moment by both clocks: the monotonic one stands still while the machine sleeps, and the
+/// other can be set.
+#[derive(Clone, Copy)]
+struct Moment(Instant, Timestamp);
+
+impl Moment {
+    fn is_long_ago(self, now: Self) -> bool {
+        now.0.duration_since(self.0).max(now.1.since(self.1)) >= IDLE_LIFETIME
+    }
 }
 
 /// Why an upstream gave no answer.
@@ -57,13 +70,18 @@ type IdleByServer = HashMap<usize, (Weak<ServerSettings>, Arc<Idle>)>;
 
 /// All idle connections of one thread.
 pub(super) struct Pool {
+    access: Access,
     dialer: Arc<dyn Dialer>,
     idle: Mutex<IdleByServer>,
 }
 
 impl Pool {
-    pub(super) fn new(dialer: Arc<dyn Dialer>) -> Self {
-        Self { dialer, idle: Mutex::default() }
+    pub(super) fn new(access: Access, dialer: Arc<dyn Dialer>) -> Self {
+        Self { access, dialer, idle: Mutex::default() }
+    }
+
+    fn now(&self) -> Moment {
+        Moment(Instant::now(), self.access.now())
     }
 
     /// The idle connections to `server`: settings that change are another server's.
@@ -83,10 +101,11 @@ impl Pool {
 
     /// Closes connections that nobody used for long. To be called now and then.
     pub(super) fn sweep(&self) {
+        let now = self.now();
         let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, idle) in all.values() {
             let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
-            connections.retain(|connection| connection.idle_since.elapsed() < IDLE_LIFETIME);
+            connections.retain(|connection| !connection.idle_since.is_long_ago(now));
         }
     }
 
@@ -98,59 +117,70 @@ impl Pool {
         fresh: bool,
     ) -> Result<Response<ResponseBody>, SendError> {
         let idle = self.idle(server);
-        let kept = if fresh { None } else { take(&idle) };
+        let kept = if fresh { None } else { take(&idle, self.now()) };
         let connection = match kept {
             Some(connection) => connection,
-            None => dial(&*self.dialer, server).await.map_err(SendError::Unreachable)?,
+            None => self.dial(server).await.map_err(SendError::Unreachable)?,
         };
-        exchange(connection, request, &idle).await
+        self.exchange(connection, request, &idle).await
+    }
+
+    async fn dial(&self, server: &ServerSettings) -> io::Result<Box<Connection>> {
+        let io = TokioIo::new(self.dialer.dial(server).await?);
+        let (sender, driver) = http1::Builder::new().handshake(io).await.map_err(io::Error::other)?;
+        Ok(Box::new(Connection { sender, driver: Some(driver), reused: false, idle_since: self.now() }))
+    }
+
+    async fn exchange(
+        &self,
+        mut connection: Box<Connection>,
+        request: Request<RequestBody>,
+        idle: &Arc<Idle>,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let reused = connection.reused;
+        let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
+        let response = std::future::poll_fn(|cx| {
+            // The driver's own end shows up as the answer's error.
+            goes_on(&mut connection.driver, cx);
+            answer.as_mut().poll(cx)
+        })
+        .await;
+        match response {
+            Ok(response) => {
+                let (idle, access) = (Arc::downgrade(idle), self.access.clone());
+                Ok(response.map(|body| ResponseBody { body, connection: Some(connection), idle, access }))
+            }
+            Err(mut error) => {
+                let sent = error.take_message().is_none();
+                Err(SendError::Broken { cause: error.into_error(), sent, reused })
+            }
+        }
     }
 }
 
+/// Lets a connection work, and tells whether it goes on. One that has ended is dropped, which
+/// answers whoever still waits for something of it.
+fn goes_on(driver: &mut Option<Driver>, cx: &mut Context<'_>) -> bool {
+    if let Some(running) = driver
+        && Pin::new(running).poll(cx).is_ready()
+    {
+        *driver = None;
+    }
+    driver.is_some()
+}
+
 /// An idle connection that is still good.
-fn take(idle: &Idle) -> Option<Box<Connection>> {
+fn take(idle: &Idle, now: Moment) -> Option<Box<Connection>> {
     let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut nobody = Context::from_waker(std::task::Waker::noop());
     while let Some(mut connection) = connections.pop() {
-        let closed = Pin::new(&mut connection.driver).poll(&mut nobody).is_ready();
-        let expired = connection.idle_since.elapsed() >= IDLE_LIFETIME;
-        if !closed && !expired && connection.sender.is_ready() {
+        let open = goes_on(&mut connection.driver, &mut nobody);
+        if open && !connection.idle_since.is_long_ago(now) && connection.sender.is_ready() {
             connection.reused = true;
             return Some(connection);
         }
     }
     None
-}
-
-async fn dial(dialer: &dyn Dialer, server: &ServerSettings) -> io::Result<Box<Connection>> {
-    let io = TokioIo::new(dialer.dial(server).await?);
-    let (sender, driver) = http1::Builder::new().handshake(io).await.map_err(io::Error::other)?;
-    Ok(Box::new(Connection { sender, driver, reused: false, idle_since: Instant::now() }))
-}
-
-async fn exchange(
-    mut connection: Box<Connection>,
-    request: Request<RequestBody>,
-    idle: &Arc<Idle>,
-) -> Result<Response<ResponseBody>, SendError> {
-    let reused = connection.reused;
-    let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
-    let response = std::future::poll_fn(|cx| {
-        // The driver's own end shows up as the answer's error.
-        let _ = Pin::new(&mut connection.driver).poll(cx);
-        answer.as_mut().poll(cx)
-    })
-    .await;
-    match response {
-        Ok(response) => {
-            let idle = Arc::downgrade(idle);
-            Ok(response.map(|body| ResponseBody { body, connection: Some(connection), idle }))
-        }
-        Err(mut error) => {
-            let sent = error.take_message().is_none();
-            Err(SendError::Broken { cause: error.into_error(), sent, reused })
-        }
-    }
 }
 
 /// An upstream's body, passed on as it comes. At its end the connection goes back to the pool;
@@ -159,20 +189,20 @@ pub(super) struct ResponseBody {
     body: Incoming,
     connection: Option<Box<Connection>>,
     idle: Weak<Idle>,
+    access: Access,
 }
 
 impl ResponseBody {
     fn give_back(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let mut nobody = Context::from_waker(std::task::Waker::noop());
-        let closed = Pin::new(&mut connection.driver).poll(&mut nobody).is_ready();
-        if closed || !connection.sender.is_ready() {
+        if !goes_on(&mut connection.driver, &mut nobody) || !connection.sender.is_ready() {
             return;
         }
         let Some(idle) = self.idle.upgrade() else { return };
         let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
         if connections.len() < IDLE_MAX {
-            connection.idle_since = Instant::now();
+            connection.idle_since = Moment(Instant::now(), self.access.now());
             connections.push(connection);
         }
     }
@@ -185,7 +215,7 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
         if let Some(connection) = &mut this.connection {
-            let _ = Pin::new(&mut connection.driver).poll(cx);
+            goes_on(&mut connection.driver, cx);
         }
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
         if frame.is_none() || this.body.is_end_stream() {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
+use url::Url;
 
 /// A data-plane path, taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(super) struct UpstreamUrl {
     pub(super) host: HeaderValue,
     /// The URL's own path and query.
     whole: PathAndQuery,
+    /// The URL itself.
+    url: Url,
 }
 
 impl UpstreamUrl {
@@ -52,7 +55,7 @@ impl UpstreamUrl {
         let authority = uri.authority()?.as_str();
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let whole = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Some(Self { host: HeaderValue::from_str(host).ok()?, whole })
+        Some(Self { host: HeaderValue::from_str(host).ok()?, whole, url: Url::parse(url).ok()? })
     }
 
     /// The path and query to send, with the client's `tail` and `query` added as they came.
@@ -70,6 +73,41 @@ impl UpstreamUrl {
             text.push_str(part);
         }
         PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()
+    }
+
+    /// The `Location` of an answer to the request for `asked`, as clients must read it, who know
+    /// this upstream as `place`. `None`: as it is.
+    ///
+    /// Followed as it is, a redirect within the upstream would lead past us, without the token, and
+    /// a relative one to nowhere.
+    pub(super) fn location(&self, place: &str, asked: &PathAndQuery, location: &str) -> Option<String> {
+        let mut base = self.url.clone();
+        base.set_path(asked.path());
+        base.set_query(asked.query());
+        let target = base.join(location).ok()?;
+        let within = if self.is_same_origin(&target) { self.tail_of(target.path()) } else { None };
+        let Some(tail) = within else {
+            return Url::parse(location).is_err().then(|| target.into());
+        };
+        let query = target.query().map_or_else(String::new, |query| format!("?{query}"));
+        let fragment = target.fragment().map_or_else(String::new, |fragment| format!("#{fragment}"));
+        Some(format!("{place}{tail}{query}{fragment}"))
+    }
+
+    /// A server behind a proxy that does TLS may not know that it is reached by https.
+    fn is_same_origin(&self, target: &Url) -> bool {
+        let same_scheme =
+            target.scheme() == self.url.scheme() || (target.scheme(), self.url.scheme()) == ("http", "https");
+        same_scheme && target.host_str() == self.url.host_str() && target.port() == self.url.port()
+    }
+
+    /// What follows the URL's own path in `path`.
+    fn tail_of<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if path == self.url.path() && path != "/" {
+            return Some("");
+        }
+        let tail = path.strip_prefix(self.url.path().trim_end_matches('/'))?;
+        tail.starts_with('/').then_some(tail)
     }
 }
 

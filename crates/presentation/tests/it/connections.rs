@@ -1,9 +1,19 @@
 //! Connections to upstreams: kept, found dead, and never the reason for a second execution.
 
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use everfresh_testkit::provider::Behaviour;
 use http::Method;
 use http_body_util::Full;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
-use crate::home::Home;
+use crate::home::{Home, KEY, quick};
 use crate::stub::{Stub, ok};
 use crate::wire::{Message, Wire, head};
 
@@ -151,4 +161,102 @@ async fn an_upstream_that_says_nothing_sensible_is_a_bad_gateway() {
         answer.await.expect_problem(502, "upstream-unreachable");
     }
     assert_eq!(home.get("/healthz").await.status, 200);
+}
+
+/// A connection whose end shows only to whoever really waits for it, and not to a mere look.
+struct Shy(TcpStream);
+
+impl AsyncRead for Shy {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.0).poll_read(cx, buf);
+        let is_end = polled.is_ready() && buf.filled().len() == before;
+        // The waker that wakes nobody is the one without data.
+        if is_end && cx.waker().data().is_null() { Poll::Pending } else { polled }
+    }
+}
+
+impl AsyncWrite for Shy {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_between_look_and_use_costs_nobody_a_request() {
+    let home = Home::start().await;
+    *home.dialer.wrap.lock().unwrap() = Some(|stream| Box::new(Shy(stream)));
+    let end = Arc::new(Notify::new());
+    let told = Arc::clone(&end);
+    let stub = Stub::start(move |_, mut wire, teller| {
+        let told = Arc::clone(&told);
+        async move {
+            drop(teller.send(wire.request().await.unwrap()));
+            wire.write(ok("served")).await;
+            told.notified().await;
+            drop(wire);
+            drop(teller.send(Message::default()));
+        }
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    for number in 1..=3 {
+        for (method, body) in [("POST", "{}"), ("GET", "")] {
+            let length = format!("content-length: {}\r\n", body.len());
+            wire.write(head(&home, &format!("{method} /mcp/demo"), &length) + body).await;
+            assert_eq!(wire.answer().await.text(), "served", "{method} {number}");
+            assert_eq!(stub.next().await.text(), body);
+            end.notify_one();
+            stub.next().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_up_is_a_bad_gateway_in_every_language() {
+    let home = Home::start().await;
+    let stub = Stub::start(|_, mut wire, teller| async move {
+        drop(teller.send(wire.request().await.unwrap()));
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let problem = home.call("demo", "count").await.expect_problem(502, "upstream-unreachable");
+    assert!(problem["detail"].as_str().unwrap().contains("broke before an answer"), "{problem}");
+    stub.next().await;
+    assert_eq!(stub.pending().await, 0, "a call that may have been executed is not sent again");
+}
+
+#[tokio::test]
+async fn connections_do_not_outlive_a_sleep_of_this_machine() {
+    let ten_years = Duration::from_secs(10 * 365 * 24 * 3600);
+    let behaviour = Behaviour { access_lifetime: ten_years, ..Behaviour::default() };
+    let home = Home::of(behaviour, Some(KEY), quick()).await;
+    // A router on the way forgets the first connection, and tells nobody.
+    let stub = Stub::start(|number, mut wire, teller| async move {
+        while let Some(request) = wire.request().await {
+            drop(teller.send(request));
+            wire.write(ok("served")).await;
+            if number == 0 {
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    for _ in 0..2 {
+        wire.write(head(&home, "POST /mcp/demo", "content-length: 2\r\n") + "{}").await;
+        assert_eq!(wire.answer().await.text(), "served");
+        home.clock.sleep(Duration::from_secs(8 * 3600));
+    }
+    assert_eq!(home.counters().refreshes, 0);
 }

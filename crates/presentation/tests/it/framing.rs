@@ -188,7 +188,111 @@ async fn strange_targets_break_nothing() {
         assert!(status < 500, "{line}: {status}");
     }
     assert_eq!(home.upstream.seen().len(), 0);
+    let absolute = exchange(&home, format!("DELETE http://{host}/mcp/demo/x HTTP/1.1\r\n{lines}\r\n")).await;
+    assert_eq!(absolute.status(), 200);
+}
+
+#[tokio::test]
+async fn a_length_beside_a_coding_of_an_answer_is_not_believed() {
+    let home = Home::start().await;
+    let chunks = "6\r\nserved\r\n0\r\n\r\n";
+    for (name, lines) in [
+        ("short", "content-length: 3\r\ntransfer-encoding: chunked\r\n"),
+        ("long", "transfer-encoding: chunked\r\ncontent-length: 300\r\n"),
+    ] {
+        let stub = Stub::replying(format!("HTTP/1.1 200 OK\r\n{lines}\r\n{chunks}")).await;
+        home.add(name, &stub.origin).await;
+        let mut wire = Wire::connect(&home).await;
+        for _ in 0..2 {
+            wire.write(head(&home, &format!("GET /mcp/{name}"), "")).await;
+            let answer = wire.answer().await;
+            assert_eq!(
+                (answer.text().as_str(), answer.values("content-length")),
+                ("served", vec![]),
+                "{}",
+                answer.head
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_told_twice_is_passed_on_once() {
+    let home = Home::start().await;
+    for (name, lines) in [("lines", "content-length: 6\r\ncontent-length: 6\r\n"), ("list", "content-length: 6, 6\r\n")]
+    {
+        let stub = Stub::replying(format!("HTTP/1.1 200 OK\r\n{lines}\r\nserved")).await;
+        home.add(name, &stub.origin).await;
+        let mut wire = Wire::connect(&home).await;
+        for _ in 0..2 {
+            wire.write(head(&home, &format!("GET /mcp/{name}"), "")).await;
+            let answer = wire.answer().await;
+            assert_eq!(
+                (answer.text().as_str(), answer.values("content-length")),
+                ("served", vec!["6"]),
+                "{}",
+                answer.head
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_of_1996_is_passed_on_as_the_answer_of_a_proxy_of_today() {
+    let home = Home::start().await;
+    let endless = Stub::start(|_, mut wire, _| async move {
+        wire.request().await;
+        wire.write("HTTP/1.0 200 OK\r\n\r\nall of it").await;
+    })
+    .await;
+    let sized = Stub::replying("HTTP/1.0 200 OK\r\ncontent-length: 9\r\nconnection: keep-alive\r\n\r\nall of it").await;
+    home.add("endless", &endless.origin).await;
+    home.add("sized", &sized.origin).await;
     let mut wire = Wire::connect(&home).await;
-    wire.write(format!("GET http://{host}/mcp/demo/x HTTP/1.1\r\n{lines}\r\n")).await;
-    assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    for name in ["endless", "sized", "endless", "sized"] {
+        wire.write(head(&home, &format!("GET /mcp/{name}"), "")).await;
+        let answer = wire.answer().await;
+        assert!(answer.head.starts_with("HTTP/1.1 200"), "{name}: {}", answer.head);
+        assert_eq!((answer.text().as_str(), answer.values("connection")), ("all of it", vec![]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn methods_that_are_about_the_way_are_not_passed_on() {
+    let home = Home::logged_in().await;
+    for method in ["TRACE", "CONNECT"] {
+        let answer = exchange(&home, head(&home, &format!("{method} /mcp/demo"), "")).await;
+        assert_eq!(
+            (answer.status(), answer.values("content-type")),
+            (501, vec!["application/problem+json"]),
+            "{method}"
+        );
+        assert!(!answer.text().contains("canary"));
+    }
+    assert_eq!(home.upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_coding_that_is_not_undone_here_is_not_passed_on_as_if_it_were() {
+    let home = Home::logged_in().await;
+    for lines in ["transfer-encoding: gzip, chunked\r\n", "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n"] {
+        let request = head(&home, "POST /mcp/demo", lines) + "2\r\n\x1f\x7f\r\n0\r\n\r\n";
+        let answer = exchange(&home, request).await;
+        assert_eq!((answer.status(), answer.values("content-type")), (501, vec!["application/problem+json"]));
+    }
+    assert_eq!(home.upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_switches_protocols_unasked_is_a_bad_gateway() {
+    let home = Home::start().await;
+    let stub = Stub::replying("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    for _ in 0..2 {
+        wire.write(head(&home, "GET /mcp/demo", "")).await;
+        let answer = wire.answer().await;
+        assert_eq!((answer.status(), answer.values("upgrade")), (502, vec![]), "{}", answer.head);
+        assert!(answer.text().contains("demo"), "{}", answer.text());
+    }
 }

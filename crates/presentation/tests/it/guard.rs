@@ -7,6 +7,7 @@ use http::request::Builder;
 use http_body_util::Full;
 
 use crate::home::{Home, KEY, quick};
+use crate::stub::{Stub, ok};
 use crate::wire::Answer;
 
 async fn send(home: &Home, request: Builder) -> Answer {
@@ -196,4 +197,79 @@ async fn where_no_key_is_wanted_none_is_needed_and_other_origins_stay_out() {
     assert_eq!(send(&home, home.bare(Method::GET, "/api/v1/servers")).await.status, 200);
     let foreign = home.bare(Method::POST, "/mcp/demo").header("origin", "http://evil.example");
     send(&home, foreign).await.expect_problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_even_cause_a_blind_get() {
+    // Images, scripts and links carry no Origin.
+    for key in [Some(KEY), None] {
+        let home = Home::of(Behaviour::default(), key, quick()).await;
+        home.add("demo", &home.upstream.url()).await;
+        for site in ["cross-site", "same-site"] {
+            for path in ["/mcp/demo", &format!("/k/{KEY}/mcp/demo"), "/api/v1/servers/demo/token", "/events"] {
+                for mode in ["no-cors", "navigate"] {
+                    let request = home.keyed(Method::GET, path).header("sec-fetch-site", site);
+                    send(&home, request.header("sec-fetch-mode", mode)).await.expect_problem(403, "forbidden");
+                }
+            }
+        }
+        assert_eq!(home.upstream.seen().len(), 0);
+        for site in ["same-origin", "none"] {
+            let request = home.keyed(Method::DELETE, "/mcp/demo").header("sec-fetch-site", site);
+            assert_eq!(send(&home, request).await.status, 200, "{site}");
+        }
+        for path in ["/oauth/callback", "/healthz"] {
+            let from_elsewhere = home.bare(Method::GET, path).header("sec-fetch-site", "cross-site");
+            assert_ne!(send(&home, from_elsewhere).await.status, 403, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_upstream_sends_never_runs_in_a_browser_as_if_it_were_ours() {
+    let home = Home::start().await;
+    let page =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-security-policy: img-src *\r\ncontent-length: 0\r\n\r\n";
+    let stub = Stub::replying(page).await;
+    home.add("demo", &stub.origin).await;
+    let path = format!("/k/{KEY}/mcp/demo/page");
+    let policies = |answer: &Answer| -> Vec<String> {
+        let values = answer.headers.get_all("content-security-policy").iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    };
+    for dest in ["document", "iframe", "script", "worker"] {
+        let request = home.bare(Method::GET, &path).header("sec-fetch-site", "none").header("sec-fetch-dest", dest);
+        assert_eq!(policies(&send(&home, request).await), ["img-src *", "sandbox"], "{dest}");
+    }
+    for request in [home.bare(Method::GET, &path), home.bare(Method::GET, &path).header("sec-fetch-dest", "empty")] {
+        assert_eq!(policies(&send(&home, request).await), ["img-src *"], "for programs nothing is added");
+    }
+}
+
+#[tokio::test]
+async fn the_key_in_a_referer_stays_here() {
+    let home = Home::start().await;
+    let stub = Stub::replying(ok("")).await;
+    home.add("demo", &stub.origin).await;
+    let own = format!("http://{}/k/{KEY}/mcp/demo/page", home.address);
+    for (referer, passes) in [(&*own, false), ("https://app.example/x", true)] {
+        let request = home.bare(Method::GET, &format!("/k/{KEY}/mcp/demo")).header("referer", referer);
+        assert_eq!(send(&home, request).await.status, 200);
+        let seen = stub.next().await;
+        assert_eq!(seen.values("referer"), if passes { vec![referer] } else { vec![] });
+        assert!(!seen.head.contains(KEY), "{}", seen.head);
+    }
+}
+
+#[tokio::test]
+async fn the_page_can_do_much_but_never_gets_a_token() {
+    let home = Home::logged_in().await;
+    let cookie = cookie(&home).await;
+    let page = |method: Method, path: &str| {
+        home.bare(method, path).header("cookie", &cookie).header("sec-fetch-site", "same-origin")
+    };
+    let answer = send(&home, page(Method::GET, "/api/v1/servers/demo/token")).await;
+    answer.expect_problem(403, "key-needed");
+    assert_eq!(send(&home, page(Method::GET, "/api/v1/servers/demo")).await.status, 200);
+    assert_eq!(send(&home, page(Method::POST, "/api/v1/servers/demo/disable")).await.status, 200);
 }

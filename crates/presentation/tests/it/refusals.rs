@@ -292,3 +292,30 @@ async fn a_waiting_client_that_goes_away_leaves_the_refresh_alone() {
     assert_eq!(text_of(&home.call("demo", "count").await), "1");
     assert_eq!((home.counters().refreshes, home.counters().reuses), (1, 0));
 }
+
+#[tokio::test]
+async fn a_refusal_before_the_body_has_come_is_no_reason_to_give_up() {
+    let home = Home::start().await;
+    // The first request is answered to its head alone.
+    let stub = Stub::start(|number, mut wire, teller| async move {
+        if number == 0 {
+            let head = wire.head().await.unwrap();
+            wire.write("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+            drop(teller.send(Message { head, ..Message::default() }));
+        }
+        while let Some(request) = wire.request().await {
+            drop(teller.send(request));
+            wire.write(ok("served")).await;
+        }
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    wire.write(head(&home, "POST /mcp/demo", "content-length: 8\r\n")).await;
+    stub.next().await;
+    crate::home::until("the refresh", || (home.counters().refreshes == 1).then_some(())).await;
+    wire.write("the body").await;
+    let answer = wire.answer().await;
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "served"));
+    assert_eq!(stub.next().await.text(), "the body");
+}

@@ -163,11 +163,9 @@ async fn half_an_answer_never_looks_whole() {
         home.add(name, &stub.origin).await;
         let mut wire = Wire::connect(&home).await;
         wire.write(head(&home, &format!("GET /mcp/{name}"), "")).await;
-        // Where it breaks off at once, the connection may end before the head is out.
-        let Some(head) = wire.head().await else { continue };
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        // What came together with the end may be lost with it.
         let rest = String::from_utf8(wire.rest().await).unwrap();
-        assert!(!rest.contains("0\r\n\r\n"), "{name}: {rest:?}");
+        assert!(!rest.ends_with("0\r\n\r\n") && !rest.contains("content-length: 4"), "{name}: {rest:?}");
     }
 }
 
