@@ -135,14 +135,20 @@ fn text_breaches(name: &str, text: &str) -> Vec<String> {
                 breaches.push(format!("{name}:{}: {forbidden}: {fix}", number + 1));
             }
         }
-        if line.contains(concat!("/ro", "ot/"))
-            || line.contains(concat!("/wo", "rk/"))
-            || line.contains(concat!("/ho", "me/"))
-        {
+        if names_a_machine(line) {
             breaches.push(format!("{name}:{}: a path of one machine", number + 1));
         }
     }
     breaches
+}
+
+/// Whether a line holds a path that only one machine has: at its beginning, not in the middle.
+fn names_a_machine(line: &str) -> bool {
+    let folders = [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/ho", "me/")];
+    folders
+        .iter()
+        .flat_map(|folder| line.match_indices(folder))
+        .any(|(at, _)| line[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric()))
 }
 
 /// Every link of our documents to a file of ours leads somewhere.
@@ -252,6 +258,7 @@ mod tests {
             assert!(breaches.len() == 1 && breaches[0].starts_with("a.rs:3"), "{breaches:?}");
         }
         assert_eq!(text_breaches("a.md", concat!("see /ro", "ot/x")).len(), 1);
+        assert!(text_breaches("a.md", concat!("see /mcp/ro", "ot/x")).is_empty());
     }
 
     #[test]
