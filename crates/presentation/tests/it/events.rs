@@ -155,3 +155,13 @@ async fn a_silent_stream_says_every_15_seconds_that_it_is_alive() {
         assert_eq!(before.elapsed().as_secs(), 15);
     }
 }
+
+#[tokio::test]
+async fn an_id_beyond_all_numbers_is_of_no_known_event() {
+    let home = Home::logged_in().await;
+    let id = listen(&home, None).await.next().await.id;
+    let (run, _) = id.rsplit_once('-').unwrap();
+    for number in [u64::MAX.to_string(), (u64::MAX - 1).to_string(), format!("{}0", u64::MAX), "-1".to_owned()] {
+        assert_eq!(listen(&home, Some(&format!("{run}-{number}"))).await.next().await.name, "snapshot", "{number}");
+    }
+}
