@@ -11,6 +11,7 @@ mod servers;
 mod status;
 pub mod views;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -30,13 +31,32 @@ use crate::problem::Problem;
 use crate::server::Parts;
 
 /// What every route can use.
-pub(crate) type Shared = Arc<Parts>;
+pub(crate) struct Surfaces {
+    parts: Parts,
+    /// Tells this life of the daemon from every other.
+    run: String,
+}
+
+impl Deref for Surfaces {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+/// Shared by all routes.
+pub(crate) type Shared = Arc<Surfaces>;
+
+/// Random bytes that tell one life of the daemon from another.
+const RUN_BYTES: usize = 8;
 
 /// The longest body that an API call may have.
 const BODY_MAX: usize = 64 * 1024;
 
 pub(crate) fn router(parts: Parts) -> Router {
-    let shared: Shared = Arc::new(parts);
+    let run = parts.entropy.bytes().iter().take(RUN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let shared = Arc::new(Surfaces { parts, run });
     let api = Router::new()
         .route("/api/v1/servers", get(servers::list).post(servers::add))
         .route("/api/v1/servers/{name}", get(servers::show).patch(servers::change).delete(servers::remove))

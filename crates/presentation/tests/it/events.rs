@@ -165,3 +165,11 @@ async fn an_id_beyond_all_numbers_is_of_no_known_event() {
         assert_eq!(listen(&home, Some(&format!("{run}-{number}"))).await.next().await.name, "snapshot", "{number}");
     }
 }
+
+#[tokio::test]
+async fn the_id_of_another_life_of_the_daemon_is_answered_by_a_snapshot() {
+    // In a container, every life has the same process id.
+    let (before, after) = (Home::logged_in().await, Home::logged_in().await);
+    let id = listen(&before, None).await.next().await.id;
+    assert_eq!(listen(&after, Some(&id)).await.next().await.name, "snapshot");
+}
