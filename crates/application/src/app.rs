@@ -378,8 +378,9 @@ impl Application {
 
     async fn unseat(&self, grant: &GrantId) {
         self.inner.logins.cancel(grant);
-        self.inner.mailbox.tell(Event::Removed { grant: grant.clone() }).await;
+        // First the route: whoever hears of the removal must not find it any more.
         self.inner.access.remove_route(grant);
+        self.inner.mailbox.tell(Event::Removed { grant: grant.clone() }).await;
     }
 
     /// Removes a server with its logins. After this there is not one more request for it.

@@ -173,3 +173,16 @@ async fn the_id_of_another_life_of_the_daemon_is_answered_by_a_snapshot() {
     let id = listen(&before, None).await.next().await.id;
     assert_eq!(listen(&after, Some(&id)).await.next().await.name, "snapshot");
 }
+
+#[tokio::test]
+async fn a_removed_server_is_gone_in_the_event_that_tells_of_it() {
+    for _ in 0..20 {
+        let home = Home::start().await;
+        home.add_only("demo", &home.upstream.url()).await;
+        let mut events = listen(&home, None).await;
+        events.next_of("snapshot").await;
+        home.application.remove_server(&"demo".parse().unwrap()).await.unwrap();
+        let removed = events.next_of("servers.changed").await.data;
+        assert_eq!((removed["grant"].as_str(), &removed["server"]), (Some("demo"), &Value::Null));
+    }
+}
