@@ -378,7 +378,7 @@ impl Application {
 
     async fn unseat(&self, grant: &GrantId) {
         self.inner.logins.cancel(grant);
-        // The route goes first: whoever hears of the removal must not find it any more.
+        // First the route: whoever hears of the removal must not find it any more.
         self.inner.access.remove_route(grant);
         self.inner.mailbox.tell(Event::Removed { grant: grant.clone() }).await;
     }

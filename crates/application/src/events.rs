@@ -127,7 +127,7 @@ impl EventHub {
             return Subscription { missed: Vec::new(), resumed: false, live };
         };
         let oldest = kept.events.front().map_or(kept.last_id + 1, |event| event.id);
-        let resumed = after + 1 >= oldest && after <= kept.last_id;
+        let resumed = after.saturating_add(1) >= oldest && after <= kept.last_id;
         let missed =
             if resumed { kept.events.iter().filter(|event| event.id > after).cloned().collect() } else { vec![] };
         Subscription { missed, resumed, live }
@@ -168,6 +168,7 @@ mod tests {
         let hub = hub_with(KEPT as u64 + 10);
         assert!(!hub.subscribe(Some(3)).resumed);
         assert!(!hub.subscribe(Some(9_999)).resumed);
+        assert!(!hub.subscribe(Some(u64::MAX)).resumed);
         assert!(hub.subscribe(Some(hub.last_id())).resumed);
     }
 }

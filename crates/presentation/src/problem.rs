@@ -13,6 +13,9 @@ use serde::Serialize;
 /// What every problem's `type` begins with.
 pub const TYPE_PREFIX: &str = "urn:everfresh:problem:";
 
+/// When to ask again where nothing is known to happen before: a person may have logged in by then.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
 /// One problem.
 #[derive(Clone, Debug, Serialize)]
 pub struct Problem {
@@ -79,6 +82,12 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// The seconds of `Retry-After`: whoever is refused for the time being is told for how long.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        let known = self.retry_after.map(|wait| wait.as_secs().max(1));
+        known.or_else(|| (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(ASK_AGAIN.as_secs()))
+    }
+
     /// The body.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -87,12 +96,12 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), self.to_json()).into_response();
+        let (mut response, wait) = ((self.status(), self.to_json()).into_response(), self.retry_after_secs());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(wait) = self.retry_after {
-            headers.insert(RETRY_AFTER, wait.as_secs().max(1).into());
+        if let Some(seconds) = wait {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }

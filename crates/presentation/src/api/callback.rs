@@ -1,5 +1,6 @@
 //! Where the provider sends people back to, and what they read then.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use everfresh_application::CallbackQuery;
@@ -24,7 +25,11 @@ pub(super) struct Answer {
 
 /// Takes the provider's answer. The login goes on even if the browser goes away.
 #[utoipa::path(get, path = "/oauth/callback", responses((status = 200), (status = 400)))]
-pub(super) async fn callback(State(shared): State<Shared>, Query(answer): Query<Answer>) -> Response {
+pub(super) async fn callback(State(shared): State<Shared>, answer: Result<Query<Answer>, QueryRejection>) -> Response {
+    let Ok(Query(answer)) = answer else {
+        let text = "The answer that led here cannot be read. Try again with: everfresh login NAME";
+        return (StatusCode::BAD_REQUEST, page::message("Not logged in", text)).into_response();
+    };
     let answer = CallbackQuery {
         code: answer.code.map(Secret::new),
         state: answer.state.map(Secret::new),

@@ -36,7 +36,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let asked = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let after = asked.and_then(|text| text.strip_prefix(&format!("{}-", run()))).and_then(|id| id.parse().ok());
+    let after = asked.and_then(|id| id.strip_prefix(&*shared.run)?.strip_prefix('-')?.parse().ok());
     let hub = shared.application.events();
     let last_id = hub.last_id();
     let Subscription { missed, resumed, live } = hub.subscribe(after);
@@ -54,24 +54,19 @@ pub(super) async fn events(
     Sse::new(stream::iter(first).chain(later).map(Ok)).keep_alive(KeepAlive::new().interval(HEARTBEAT))
 }
 
-/// What tells the events of this process from those of an earlier one.
-fn run() -> String {
-    format!("{:x}", std::process::id())
-}
-
-fn event_id(id: u64) -> String {
-    format!("{}-{id}", run())
+fn event_id(shared: &Shared, id: u64) -> String {
+    format!("{}-{id}", shared.run)
 }
 
 fn snapshot(shared: &Shared, id: u64) -> Event {
     let servers = shared.application.servers().iter().map(Server::from).collect();
     let data = Servers { servers, problems: shared.application.not_ready() };
-    Event::default().event("snapshot").id(event_id(id)).json_data(data).unwrap_or_default()
+    Event::default().event("snapshot").id(event_id(shared, id)).json_data(data).unwrap_or_default()
 }
 
 fn told(shared: &Shared, event: &Arc<PublicEvent>) -> Event {
     let detail = (event.kind != PublicEventKind::ServersChanged).then_some(&event.kind);
     let server = shared.application.server(&event.grant).ok().map(|view| Server::from(&view));
     let data = Data { at: event.at, grant: event.grant.to_string(), detail, server };
-    Event::default().event(event.kind.name()).id(event_id(event.id)).json_data(data).unwrap_or_default()
+    Event::default().event(event.kind.name()).id(event_id(shared, event.id)).json_data(data).unwrap_or_default()
 }

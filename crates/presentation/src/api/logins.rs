@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use everfresh_domain::login::{FlowId, LoginOutcome};
 
@@ -30,9 +31,10 @@ pub(super) async fn start(State(shared): State<Shared>, Grant(grant): Grant) -> 
     responses((status = 200, body = LoginState), (status = 404)))]
 pub(super) async fn outcome(
     State(shared): State<Shared>,
-    Path(flow): Path<String>,
+    flow: Result<Path<String>, PathRejection>,
 ) -> Result<Json<LoginState>, Problem> {
-    let flow = u64::from_str_radix(&flow, 16).map_err(|_| Problem::not_found("there is no such login"))?;
+    let flow = flow.ok().and_then(|Path(flow)| u64::from_str_radix(&flow, 16).ok());
+    let flow = flow.ok_or_else(|| Problem::not_found("there is no such login"))?;
     let ended = tokio::time::timeout(HELD, shared.application.login_outcome(FlowId(flow))).await;
     Ok(Json(match ended {
         Ok(outcome) => described(&outcome),

@@ -11,6 +11,7 @@ mod servers;
 mod status;
 pub mod views;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -30,13 +31,32 @@ use crate::problem::Problem;
 use crate::server::Parts;
 
 /// What every route can use.
-pub(crate) type Shared = Arc<Parts>;
+pub(crate) struct Surfaces {
+    parts: Parts,
+    /// Tells this life of the daemon from every other.
+    run: String,
+}
+
+impl Deref for Surfaces {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+/// Shared by all routes.
+pub(crate) type Shared = Arc<Surfaces>;
+
+/// Random bytes that tell one life of the daemon from another.
+const RUN_BYTES: usize = 8;
 
 /// The longest body that an API call may have.
 const BODY_MAX: usize = 64 * 1024;
 
 pub(crate) fn router(parts: Parts) -> Router {
-    let shared: Shared = Arc::new(parts);
+    let run = parts.entropy.bytes().iter().take(RUN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let shared = Arc::new(Surfaces { parts, run });
     let api = Router::new()
         .route("/api/v1/servers", get(servers::list).post(servers::add))
         .route("/api/v1/servers/{name}", get(servers::show).patch(servers::change).delete(servers::remove))
@@ -50,9 +70,11 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/page-link", post(status::page_link))
         .route("/api/v1/status", get(status::status))
         .route("/events", get(events::events))
+        .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
     let tokens = Router::new()
         .route("/api/v1/servers/{name}/token", get(servers::token))
+        .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(programs_only))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
     Router::new()
@@ -67,6 +89,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
         .fallback(fallback)
+        .method_not_allowed_fallback(not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), check_place))
         .layer(middleware::map_response(harden))
@@ -77,6 +100,11 @@ pub(crate) fn router(parts: Parts) -> Router {
 /// would start its own OAuth against us.
 async fn fallback() -> Problem {
     Problem::not_found("there is nothing here; servers are under /mcp/NAME, the API under /api/v1")
+}
+
+async fn not_allowed() -> Problem {
+    let detail = "this is not done by that method; the header Allow names those there are";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
 }
 
 async fn check_place(State(shared): State<Shared>, request: Request, next: Next) -> Response {
@@ -132,6 +160,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Grant {
         let name = path.map_err(|error| Problem::not_found(error.to_string()))?.0;
         let no_such = || everfresh_application::AppError::NoSuchServer(name.clone()).into();
         name.parse().map(Self).map_err(|_| no_such())
+    }
+}
+
+/// The query, read with words that say where it is wrong.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut Head, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::from_request_parts(head, state).await;
+        query
+            .map(|axum::extract::Query(value)| Self(value))
+            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad-query", "Bad query", error.body_text()))
     }
 }
 

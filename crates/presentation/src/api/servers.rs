@@ -1,7 +1,7 @@
 //! Servers and their grants.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use everfresh_application::ports::{JournalEntry, JournalOutcome};
 use everfresh_application::{RefreshOutcome, ServerSettings};
 use everfresh_domain::GrantId;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::views::{AccessToken, Change, NewServer, Refreshed, Server, Servers};
-use super::{Body, Grant, Shared};
+use super::{Asked, Body, Grant, Shared};
 use crate::problem::Problem;
 
 /// Entries of a journal that are shown unless more are asked for.
@@ -180,7 +180,7 @@ impl From<JournalEntry> for Attempt {
 pub(super) async fn journal(
     State(shared): State<Shared>,
     Grant(grant): Grant,
-    Query(query): Query<JournalQuery>,
+    Asked(query): Asked<JournalQuery>,
 ) -> Result<Json<Journal>, Problem> {
     let entries = shared.application.journal(&grant, query.limit.unwrap_or(JOURNAL_SHOWN)).await?;
     Ok(Json(Journal { entries: entries.into_iter().map(Attempt::from).collect() }))

@@ -3,6 +3,7 @@
 //! The document holds no data: the script asks the API, with the page's cookie. No token ever
 //! reaches it.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{CONTENT_TYPE, SET_COOKIE};
@@ -22,9 +23,13 @@ pub(crate) struct Opening {
 }
 
 /// The page, or how to open it. A one-time link becomes a cookie.
-pub(crate) async fn page(State(shared): State<Shared>, Query(opening): Query<Opening>, headers: HeaderMap) -> Response {
+pub(crate) async fn page(
+    State(shared): State<Shared>,
+    opening: Result<Query<Opening>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
     let now = shared.application.now();
-    if let Some(link) = opening.once {
+    if let Some(link) = opening.ok().and_then(|Query(opening)| opening.once) {
         let cookie = shared.guard.redeem(now, &link, &*shared.entropy);
         if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
             let mut response = Redirect::to("/").into_response();

@@ -91,8 +91,8 @@ impl Refusal {
         };
         let mut response =
             Response::builder().status(status).header(CONTENT_TYPE, content_type).header(CACHE_CONTROL, "no-store");
-        if let (true, Some(wait)) = (status != StatusCode::OK, self.problem.retry_after) {
-            response = response.header(RETRY_AFTER, wait.as_secs().max(1));
+        if let (true, Some(seconds)) = (status != StatusCode::OK, self.problem.retry_after_secs()) {
+            response = response.header(RETRY_AFTER, seconds);
         }
         response.body(Bytes::from(text)).expect("the parts of this response are valid")
     }

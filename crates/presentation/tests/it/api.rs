@@ -309,3 +309,45 @@ async fn removing_a_server_ends_its_requests() {
     home.get("/mcp/demo").await.expect_problem(404, "no-such-server");
     assert_eq!(home.upstream.seen().len(), 0);
 }
+
+#[tokio::test]
+async fn every_error_of_the_api_is_a_problem() {
+    let home = Home::logged_in().await;
+    let cases = [
+        (Method::DELETE, "/api/v1/servers", 405, "method-not-allowed"),
+        (Method::GET, "/api/v1/servers/demo/refresh", 405, "method-not-allowed"),
+        (Method::PUT, "/api/v1/servers/demo/token", 405, "method-not-allowed"),
+        (Method::POST, "/healthz", 405, "method-not-allowed"),
+        (Method::GET, "/api/v1/servers/demo/journal?limit=many", 400, "bad-query"),
+        (Method::GET, "/api/v1/servers/demo/journal?limit=1&limit=2", 400, "bad-query"),
+        (Method::GET, "/api/v1/logins/nonsense", 404, "not-found"),
+        (Method::GET, "/api/v1/logins/%ff", 404, "not-found"),
+        (Method::GET, "/api/v1/servers/%ff", 404, "not-found"),
+        (Method::GET, "/api/v1/servers/no%20name", 404, "no-such-server"),
+        (Method::GET, "/api/v2/servers", 404, "not-found"),
+    ];
+    for (method, path, status, kind) in cases {
+        let request = home.keyed(method.clone(), path).body(Full::<Bytes>::default()).unwrap();
+        let answer = home.send(request).await;
+        answer.expect_problem(status, kind);
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
+    }
+    for method in [Method::POST, Method::PATCH] {
+        let path = if method == Method::POST { "/api/v1/servers" } else { "/api/v1/servers/demo" };
+        for (kind, body) in [("text/plain", "{}"), ("application/json", "{"), ("application/json", "")] {
+            let request = home.keyed(method.clone(), path).header("content-type", kind);
+            home.send(request.body(Full::from(body)).unwrap()).await.expect_problem(422, "invalid");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_person_with_a_broken_link_reads_a_page() {
+    let home = Home::start().await;
+    for path in ["/oauth/callback?state=a&state=b", "/oauth/callback", "/?once=a&once=b", "/?once=%ff"] {
+        let answer = visit(&home, path).await;
+        assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
+        assert!(answer.header("content-type").unwrap().starts_with("text/html"), "{path}");
+        assert!(String::from_utf8_lossy(&answer.body).contains("<h1>"), "{path}");
+    }
+}

@@ -155,3 +155,34 @@ async fn a_silent_stream_says_every_15_seconds_that_it_is_alive() {
         assert_eq!(before.elapsed().as_secs(), 15);
     }
 }
+
+#[tokio::test]
+async fn an_id_beyond_all_numbers_is_of_no_known_event() {
+    let home = Home::logged_in().await;
+    let id = listen(&home, None).await.next().await.id;
+    let (run, _) = id.rsplit_once('-').unwrap();
+    for number in [u64::MAX.to_string(), (u64::MAX - 1).to_string(), format!("{}0", u64::MAX), "-1".to_owned()] {
+        assert_eq!(listen(&home, Some(&format!("{run}-{number}"))).await.next().await.name, "snapshot", "{number}");
+    }
+}
+
+#[tokio::test]
+async fn the_id_of_another_life_of_the_daemon_is_answered_by_a_snapshot() {
+    // In a container, every life has the same process id.
+    let (before, after) = (Home::logged_in().await, Home::logged_in().await);
+    let id = listen(&before, None).await.next().await.id;
+    assert_eq!(listen(&after, Some(&id)).await.next().await.name, "snapshot");
+}
+
+#[tokio::test]
+async fn a_removed_server_is_gone_in_the_event_that_tells_of_it() {
+    for _ in 0..20 {
+        let home = Home::start().await;
+        home.add_only("demo", &home.upstream.url()).await;
+        let mut events = listen(&home, None).await;
+        events.next_of("snapshot").await;
+        home.application.remove_server(&"demo".parse().unwrap()).await.unwrap();
+        let removed = events.next_of("servers.changed").await.data;
+        assert_eq!((removed["grant"].as_str(), &removed["server"]), (Some("demo"), &Value::Null));
+    }
+}

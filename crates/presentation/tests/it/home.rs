@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -149,10 +149,16 @@ pub(crate) fn surfaces(application: &Application, key: Option<&str>, dialer: Arc
         guard: Arc::new(Guard::new(key.map(LocalKey::new), vec!["proxy.test".to_owned()])),
         dialer,
         metrics: Arc::new(|| "everfresh_up 1\n".to_owned()),
-        entropy: Arc::new(SeededEntropy::new(8)),
+        entropy: Arc::new(SeededEntropy::new(next_seed())),
         base_url: base_url.to_owned(),
         version: "0.0.0",
     }
+}
+
+/// Another one for each life of the surfaces.
+fn next_seed() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(8);
+    LAST.fetch_add(1, Ordering::SeqCst)
 }
 
 /// Numbers that let a test be quick.

@@ -319,3 +319,17 @@ async fn a_refusal_before_the_body_has_come_is_no_reason_to_give_up() {
     assert_eq!((answer.status(), answer.text().as_str()), (200, "served"));
     assert_eq!(stub.next().await.text(), "the body");
 }
+
+#[tokio::test]
+async fn whoever_is_sent_away_is_told_when_to_come_again() {
+    let home = Home::start().await;
+    home.add_only("demo", &home.upstream.url()).await;
+    for path in ["/mcp/demo", "/api/v1/servers/demo/token"] {
+        let answer = home.get(path).await;
+        answer.expect_problem(503, "login-needed");
+        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=300).contains(&seconds), "{path}: {seconds}");
+    }
+    let data = expect_error(&home.call("demo", "count").await, &json!(1));
+    assert!(data.get("retry_after_s").is_none(), "waiting alone does not log in: {data}");
+}
