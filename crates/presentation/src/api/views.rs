@@ -10,6 +10,8 @@ use everfresh_domain::{GrantStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::proxy::is_configurable;
+
 /// One grant: a server and the account that is logged in to it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Server {
@@ -240,9 +242,11 @@ impl TryFrom<NewServer> for ServerSettings {
     fn try_from(new: NewServer) -> Result<Self, String> {
         let name = new.name.parse().map_err(|error: everfresh_domain::ids::InvalidName| error.to_string())?;
         for (name, value) in &new.headers {
-            let usable = name.parse::<http::HeaderName>().is_ok() && http::HeaderValue::from_str(value).is_ok();
-            if !usable {
+            let (Ok(parsed), Ok(_)) = (name.parse(), http::HeaderValue::from_str(value)) else {
                 return Err(format!("the header {name:?} is not a valid header"));
+            };
+            if !is_configurable(&parsed) {
+                return Err(format!("everfresh sets the header {name:?} itself; remove it"));
             }
         }
         let oauth = OAuthSettings {

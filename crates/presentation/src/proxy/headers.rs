@@ -23,6 +23,12 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// What a client sends to us and not to the upstream. Cookies are for this host, which is ours.
 const OURS: [HeaderName; 5] = [AUTHORIZATION, HOST, ORIGIN, COOKIE, HeaderName::from_static(KEY_HEADER)];
 
+/// Whether a server's settings may have a header of this name: it is not about the framing or the
+/// way of a message, and not the token's.
+pub(crate) fn is_configurable(name: &HeaderName) -> bool {
+    *name != CONTENT_LENGTH && *name != AUTHORIZATION && !HOP_BY_HOP.contains(name)
+}
+
 /// Takes from a request what must not reach the upstream.
 pub(super) fn strip_request(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);

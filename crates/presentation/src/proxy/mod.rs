@@ -30,6 +30,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::guard::Guard;
 use crate::problem::Problem;
+pub(crate) use headers::is_configurable;
+
 use body::{Copy, RequestBody, collected};
 use counters::{Counters, Parked};
 use denial::Refusal;
@@ -170,7 +172,13 @@ impl Proxy {
         let header = |(name, value): (&String, &String)| Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?));
         let prepared = Arc::new(Prepared {
             url: UpstreamUrl::parse(&route.settings.url)?,
-            headers: route.settings.headers.iter().filter_map(header).collect(),
+            headers: route
+                .settings
+                .headers
+                .iter()
+                .filter_map(header)
+                .filter(|(name, _)| is_configurable(name))
+                .collect(),
             counters: Counters::of(name),
             route,
         });

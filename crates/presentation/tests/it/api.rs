@@ -226,6 +226,12 @@ async fn what_is_wrong_with_a_new_server_is_said() {
         (json!({ "name": "demo", "url": "/only/a/path" }), "http or https"),
         (json!({ "name": "demo", "url": "https://x", "headers": { "a b": "c" } }), "header"),
         (json!({ "name": "demo", "url": "https://x", "headers": { "a": "c\r\nx: y" } }), "header"),
+        (
+            json!({ "name": "demo", "url": "https://x", "headers": { "Transfer-Encoding": "chunked" } }),
+            "Transfer-Encoding",
+        ),
+        (json!({ "name": "demo", "url": "https://x", "headers": { "content-length": "0" } }), "content-length"),
+        (json!({ "name": "demo", "url": "https://x", "headers": { "authorization": "Basic x" } }), "authorization"),
         (json!({ "name": "demo", "url": "https://x", "surprise": 1 }), "surprise"),
         (json!({ "name": "demo", "url": "https://x", "oauth": { "client_secret": "x" } }), "client_secret"),
         (json!([]), ""),

@@ -313,3 +313,22 @@ async fn a_redirect_within_the_upstream_leads_through_the_proxy_and_no_other_doe
         assert_eq!((answer.status, answer.header("location")), (307, Some(&*expected)), "{path} {location}");
     }
 }
+
+#[tokio::test]
+async fn a_configured_header_cannot_break_the_framing() {
+    let home = Home::start().await;
+    let stub = Stub::replying(ok("")).await;
+    let pairs =
+        [("Content-Length", "1"), ("Transfer-Encoding", "chunked"), ("Connection", "close"), ("X-Tenant", "acme")];
+    let headers = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let settings = ServerSettings { headers, ..ServerSettings::new("demo".parse().unwrap(), &stub.origin) };
+    home.application.add_server(settings).await.unwrap();
+    let request = home.keyed(Method::POST, "/mcp/demo").body(Full::from("the body")).unwrap();
+    assert_eq!(home.send(request).await.status, 200);
+    let seen = stub.next().await;
+    assert_eq!(
+        (seen.text().as_str(), seen.values("content-length"), seen.values("x-tenant")),
+        ("the body", vec!["8"], vec!["acme"])
+    );
+    assert_eq!((seen.values("transfer-encoding"), seen.values("connection")), (vec![], vec![]));
+}
