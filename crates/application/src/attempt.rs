@@ -100,11 +100,9 @@ impl Attempts {
         self.gate
             .admit(&attempt.grant, &record.binding.endpoint().to_owned())
             .map_err(|failure| AttemptOutcome::Failed { failure, facts: None })?;
-        let marked = record.attempting(AttemptMark {
-            attempt: attempt.id,
-            refresh_token: attempt.refresh_token,
-            started_at: attempt.started_at,
-        });
+        let mark =
+            AttemptMark { attempt: attempt.id, refresh_token: attempt.refresh_token, started_at: attempt.started_at };
+        let marked = record.attempting(mark, attempt.budget);
         match self.timed_replace(&marked, attempt).await {
             Ok(()) => Ok(marked),
             Err(StoreError::Conflict { .. }) => Err(AttemptOutcome::Discarded),

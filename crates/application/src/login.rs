@@ -342,7 +342,8 @@ impl LoginDesk {
             read => read?,
         };
         if let Some(known) = known {
-            let secret_lives = known.secret_expires_at.is_none_or(|end| self.parts.clock.now() < end);
+            let margin = self.parts.access.policy().warn_before_credential_end;
+            let secret_lives = known.secret_expires_at.is_none_or(|end| self.parts.clock.now() < end.before(margin));
             if secret_lives && dead != Some(&known.client_id) {
                 return Ok(known);
             }

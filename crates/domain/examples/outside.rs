@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use everfresh_domain::engine::{Action, AttemptOutcome, AttemptReport, Engine, Event};
 use everfresh_domain::grant::GrantFacts;
-use everfresh_domain::{Fingerprint, Generation, GrantId, Policy, Timestamp, TokenFacts};
+use everfresh_domain::{Budget, Fingerprint, Generation, GrantId, Policy, Timestamp, TokenFacts};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
@@ -35,6 +35,8 @@ fn facts(generation: Generation, now: Timestamp) -> Box<GrantFacts> {
         last_attempt_at: Some(now),
         last_success_at: Some(now),
         client_secret_expires_at: None,
+        budget: Budget::default(),
+        lost_scopes: Vec::new(),
         ended: None,
     })
 }

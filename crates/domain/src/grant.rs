@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::failure::{Failure, FailureClass};
 use crate::ids::{AttemptId, Generation, GrantId};
+use crate::policy::Policy;
 use crate::secret::{Fingerprint, Secret, danger_plaintext};
 use crate::time::Timestamp;
 use crate::token::{TokenFacts, TokenResponse, TokenSet};
@@ -177,6 +179,12 @@ pub struct GrantRecord {
     pub refused: Vec<Fingerprint>,
     /// Refusals of the client in a row; the second confirms the first.
     pub client_refusals: u32,
+    /// What is left of the attempts that it may make by itself.
+    #[serde(default)]
+    pub budget: Budget,
+    /// Scopes that were granted once and left out of a later answer.
+    #[serde(default)]
+    pub lost_scopes: Vec<String>,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }
@@ -196,6 +204,8 @@ impl GrantRecord {
             last_attempt_at: None,
             refused: Vec::new(),
             client_refusals: 0,
+            budget: Budget::default(),
+            lost_scopes: Vec::new(),
             ended: None,
         }
     }
@@ -206,14 +216,16 @@ impl GrantRecord {
         current.into_iter().chain(&self.previous_refresh_token).find(|secret| secret.fingerprint() == wanted)
     }
 
-    /// With a mark that the attempt is under way. Not a new generation: no token changed.
+    /// With a mark that the attempt is under way, and `budget` left after it. Not a new generation:
+    /// no token changed.
     #[must_use]
-    pub fn attempting(&self, mark: AttemptMark) -> Self {
+    pub fn attempting(&self, mark: AttemptMark, budget: Budget) -> Self {
         let in_doubt = self.attempt.as_ref().map(|earlier| earlier.refresh_token);
         Self {
             last_attempt_at: Some(mark.started_at),
             answer_lost: self.answer_lost.or(in_doubt),
             attempt: Some(mark),
+            budget,
             ..self.clone()
         }
     }
@@ -228,6 +240,7 @@ impl GrantRecord {
         let used = sent.and_then(|fingerprint| self.refresh_token(fingerprint)).or(tokens.refresh_token.as_ref());
         Self {
             generation: self.generation.next(),
+            lost_scopes: self.lost_scopes_after(&renewed),
             previous_refresh_token: if rotated { used.cloned() } else { None },
             tokens: Some(renewed),
             attempt: None,
@@ -237,6 +250,17 @@ impl GrantRecord {
             ended: None,
             ..self.clone()
         }
+    }
+
+    fn lost_scopes_after(&self, renewed: &TokenSet) -> Vec<String> {
+        let before = self.tokens.iter().flat_map(|tokens| &tokens.scopes);
+        let mut lost: Vec<String> = Vec::new();
+        for scope in self.lost_scopes.iter().chain(before) {
+            if !renewed.scopes.contains(scope) && !lost.contains(scope) {
+                lost.push(scope.clone());
+            }
+        }
+        lost
     }
 
     /// After a failed attempt. Tokens are never touched; a refused one is remembered.
@@ -324,6 +348,8 @@ impl GrantRecord {
             last_attempt_at: self.last_attempt_at,
             last_success_at: self.last_success_at,
             client_secret_expires_at: self.binding.client.secret_expires_at,
+            budget: self.budget,
+            lost_scopes: self.lost_scopes.clone(),
             ended: self.ended.clone(),
         }
     }
@@ -356,11 +382,22 @@ pub struct GrantFacts {
     pub last_success_at: Option<Timestamp>,
     /// When the client secret ends, if ever.
     pub client_secret_expires_at: Option<Timestamp>,
+    /// What is left of the attempts that it may make by itself.
+    pub budget: Budget,
+    /// Scopes that were granted once and left out of a later answer.
+    pub lost_scopes: Vec<String>,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }
 
 impl GrantFacts {
+    /// The next moment at which the health of this login changes although nothing happens.
+    pub fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        let secret = self.client_secret_expires_at.map(|end| end.before(policy.warn_before_credential_end));
+        let tokens = self.tokens.as_ref()?.health_changes_at(now, policy);
+        secret.filter(|at| *at > now).into_iter().chain(tokens).min()
+    }
+
     /// Whether the tokens have `scope`.
     pub fn grants_scope(&self, scope: &str) -> bool {
         self.tokens.as_ref().is_some_and(|tokens| tokens.scopes.iter().any(|granted| granted == scope))

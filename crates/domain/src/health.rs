@@ -129,6 +129,12 @@ reasons! {
     RejectedAfterRefresh = "rejected_after_refresh",
     /// The upstream demands scopes that this login does not have.
     InsufficientScope = "insufficient_scope",
+    /// A later answer left out scopes that were granted before.
+    ScopeReduced = "scope_reduced",
+    /// The refresh token ends soon, and the provider does not renew it.
+    RefreshTokenExpiring = "refresh_token_expiring",
+    /// The client secret ends soon.
+    ClientSecretExpiring = "client_secret_expiring",
     /// The newest token is only in memory.
     StoreWriteFailed = "store_write_failed",
     /// The record of this login cannot be read.
@@ -215,7 +221,7 @@ impl GrantStatus {
             let summary = "Token refresh in progress";
             return Health::new(Level::Healthy, Reason::Refreshing, HealthAction::None, summary);
         }
-        self.well()
+        self.well(now, policy)
     }
 
     fn retrying(&self, last: &LastFailure, working: bool) -> Health {
@@ -265,7 +271,7 @@ impl GrantStatus {
             return Health::new(Level::Unhealthy, Reason::ExpiredNoRefreshToken, HealthAction::Login, summary);
         }
         let Some(end) = self.expires_at() else {
-            return self.well();
+            return self.well(now, policy);
         };
         let warned = self.tokens.as_ref().and_then(|tokens| tokens.warned_from(policy)).is_some_and(|from| now >= from);
         let level = if warned { Level::Degraded } else { Level::Healthy };
@@ -274,10 +280,17 @@ impl GrantStatus {
             .with_detail("The provider gave no refresh token.")
     }
 
-    fn well(&self) -> Health {
+    fn well(&self, now: Timestamp, policy: &Policy) -> Health {
         if !self.missing_scopes.is_empty() {
             let summary = format!("Missing permission: {}", self.missing_scopes.join(" "));
             return Health::new(Level::Degraded, Reason::InsufficientScope, HealthAction::Login, summary);
+        }
+        if let Some(health) = self.ends_soon(now, policy) {
+            return health;
+        }
+        if !self.lost_scopes.is_empty() {
+            let summary = format!("The provider took back permissions: {}", self.lost_scopes.join(" "));
+            return Health::new(Level::Degraded, Reason::ScopeReduced, HealthAction::Login, summary);
         }
         if let Some(seconds) = self.clock_skew_s {
             let summary = format!("This machine's clock is off by {seconds} s");
@@ -288,6 +301,24 @@ impl GrantStatus {
             None => "Connected".to_owned(),
         };
         Health::new(Level::Healthy, Reason::Ok, HealthAction::None, summary)
+    }
+
+    /// All works, and something that the login stands on has an end.
+    fn ends_soon(&self, now: Timestamp, policy: &Policy) -> Option<Health> {
+        let tokens = self.tokens.as_ref()?;
+        if tokens.refresh_token_warned_from(policy).is_some_and(|from| now >= from) {
+            let summary = format!("This login ends at {}", tokens.refresh_token_expires_at()?);
+            let health = Health::new(Level::Degraded, Reason::RefreshTokenExpiring, HealthAction::Login, summary);
+            return Some(
+                health.with_detail("The provider does not renew its refresh token; log in again before that."),
+            );
+        }
+        if self.client_secret_warned_from(policy).is_some_and(|from| now >= from) {
+            let summary = format!("The client secret ends at {}", self.client_secret_expires_at?);
+            let health = Health::new(Level::Degraded, Reason::ClientSecretExpiring, HealthAction::Login, summary);
+            return Some(health.with_detail("A new login registers a new client, where the provider offers that."));
+        }
+        None
     }
 }
 

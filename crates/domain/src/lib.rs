@@ -8,6 +8,7 @@
 //! Start at [`engine::Engine`], which is told what happened and answers what is to be done.
 //! [`grant::GrantRecord`] is what must survive a crash, with one method for each step of an attempt.
 
+pub mod budget;
 pub mod engine;
 pub mod failure;
 pub mod grant;
@@ -22,6 +23,7 @@ pub mod status;
 pub mod time;
 pub mod token;
 
+pub use budget::Budget;
 pub use engine::{Action, Engine, Event, Note, Wake};
 pub use failure::{Failure, FailureClass};
 pub use grant::{Binding, GrantFacts, GrantRecord, LoginEnd};

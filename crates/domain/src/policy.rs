@@ -13,6 +13,8 @@ pub struct Policy {
     pub early_spread: f64,
     /// The least time between the starts of two attempts of one grant.
     pub min_spacing: Duration,
+    /// Attempts of one grant in one hour, besides those on schedule and those that people ask for.
+    pub hourly_budget: u32,
     /// The wait after the first failure; it doubles with each further one.
     pub backoff_base: Duration,
     /// The longest wait between attempts.
@@ -31,6 +33,8 @@ pub struct Policy {
     pub endpoint_concurrency: usize,
     /// How often a token of unknown lifetime is refreshed.
     pub soft_refresh: Duration,
+    /// The longest time without a refresh, for providers that end a login nobody uses.
+    pub keep_alive: Option<Duration>,
     /// After start and resume, how long network failures do not lengthen the wait.
     pub grace: Duration,
     /// Over how long attempts are spread after a resume.
@@ -47,6 +51,8 @@ pub struct Policy {
     pub suspect_interval: Duration,
     /// How long before its end a login without refresh token is warned of, at most.
     pub warn_before_end: Duration,
+    /// How long before its end a refresh token or a client secret is warned of, at most.
+    pub warn_before_credential_end: Duration,
     /// How long a login may be pending.
     pub login_timeout: Duration,
     /// The clock error from which a note is shown.
@@ -59,6 +65,7 @@ impl Default for Policy {
             threshold: 0.8,
             early_spread: 0.02,
             min_spacing: Duration::from_secs(10),
+            hourly_budget: 30,
             backoff_base: Duration::from_secs(10),
             backoff_cap: Duration::from_secs(300),
             backoff_spread: 0.1,
@@ -68,6 +75,7 @@ impl Default for Policy {
             concurrency: 256,
             endpoint_concurrency: 8,
             soft_refresh: Duration::from_secs(3600),
+            keep_alive: None,
             grace: Duration::from_secs(60),
             resume_spread: Duration::from_secs(10),
             breaker_threshold: 5,
@@ -76,6 +84,7 @@ impl Default for Policy {
             suspect_span: Duration::from_secs(15 * 60),
             suspect_interval: Duration::from_secs(3600),
             warn_before_end: Duration::from_secs(3600),
+            warn_before_credential_end: Duration::from_secs(7 * 24 * 3600),
             login_timeout: Duration::from_secs(600),
             clock_skew_noted: Duration::from_secs(60),
         }
@@ -103,6 +112,8 @@ impl Policy {
             ("backoff_cap", "at most 1 h", self.backoff_cap <= Duration::from_secs(3600)),
             ("attempt_timeout", "between 1 s and 10 min", secs(1, 600).contains(&self.attempt_timeout)),
             ("park_timeout", "at most 5 min", self.park_timeout <= Duration::from_secs(300)),
+            ("hourly_budget", "at least 2", self.hourly_budget >= 2),
+            ("keep_alive", "at least 1 min", self.keep_alive.is_none_or(|time| time >= Duration::from_secs(60))),
             ("concurrency", "at least 1", self.concurrency >= 1),
             ("endpoint_concurrency", "at least 1", self.endpoint_concurrency >= 1),
         ];

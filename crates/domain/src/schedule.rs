@@ -9,8 +9,10 @@ use crate::token::TokenFacts;
 ///
 /// At [`Policy::threshold`] of the access token's lifetime, or of the refresh token's where that is
 /// sooner, less up to [`Policy::early_spread`] of it. A `refresh_in` of the provider is honoured.
-/// Tokens of unknown lifetime get one soft refresh every [`Policy::soft_refresh`]. Nothing here
-/// depends on the present, so a restart changes no schedule.
+/// Tokens of unknown lifetime get one soft refresh every [`Policy::soft_refresh`], and
+/// [`Policy::keep_alive`] goes before any longer wait. A refresh token that was used past its own
+/// point and not renewed decides no more. Nothing here depends on the present, so a restart changes
+/// no schedule.
 pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Timestamp {
     let part = policy.threshold - policy.early_spread * spread.fraction();
     let wanted = match (tokens.refresh_in, tokens.lifetime) {
@@ -19,11 +21,13 @@ pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Times
         (None, Some(lifetime)) => lifetime.mul_f64(part),
         (None, None) => policy.soft_refresh,
     };
+    let wanted = policy.keep_alive.map_or(wanted, |longest| wanted.min(longest));
     let by_access_token = tokens.issued_at.after(wanted);
-    match (tokens.refresh_token_issued_at, tokens.refresh_token_lifetime) {
-        (Some(issued_at), Some(lifetime)) => by_access_token.min(issued_at.after(lifetime.mul_f64(part))),
-        _ => by_access_token,
-    }
+    let by_refresh_token = match (tokens.refresh_token_issued_at, tokens.refresh_token_lifetime) {
+        (Some(issued_at), Some(lifetime)) => Some(issued_at.after(lifetime.mul_f64(part))),
+        _ => None,
+    };
+    by_refresh_token.filter(|at| *at > tokens.issued_at).map_or(by_access_token, |at| at.min(by_access_token))
 }
 
 #[cfg(test)]
@@ -67,6 +71,25 @@ mod tests {
         tokens.refresh_token_lifetime = Some(Duration::from_secs(1_800));
         let at = refresh_at(&tokens, Spread(0), &Policy::default());
         assert_eq!(at.since(tokens.issued_at), Duration::from_secs(1_440));
+    }
+
+    #[test]
+    fn a_refresh_token_that_is_not_renewed_causes_no_storm_before_its_end() {
+        let mut tokens = tokens(Some(Duration::from_secs(3_600)));
+        tokens.refresh_token_issued_at = Some(tokens.issued_at);
+        tokens.refresh_token_lifetime = Some(Duration::from_secs(86_400));
+        tokens.issued_at = tokens.issued_at.after(Duration::from_secs(80_000));
+        let at = refresh_at(&tokens, Spread(0), &Policy::default());
+        assert_eq!(at.since(tokens.issued_at), Duration::from_secs(2_880));
+    }
+
+    #[test]
+    fn a_login_that_is_to_be_kept_alive_is_used_that_often() {
+        let policy = Policy { keep_alive: Some(Duration::from_secs(86_400)), ..Policy::default() };
+        let year = tokens(Some(Duration::from_secs(365 * 86_400)));
+        assert_eq!(refresh_at(&year, Spread(0), &policy).since(year.issued_at), Duration::from_secs(86_400));
+        let hour = tokens(Some(Duration::from_secs(3_600)));
+        assert_eq!(refresh_at(&hour, Spread(0), &policy).since(hour.issued_at), Duration::from_secs(2_880));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::grant::LoginEnd;
 use crate::ids::{AttemptId, Generation, GrantId};
+use crate::policy::Policy;
 use crate::time::Timestamp;
 use crate::token::TokenFacts;
 
@@ -101,6 +102,10 @@ pub struct GrantStatus {
     pub missing_scopes: Vec<String>,
     /// The scopes the next login asks for.
     pub needed_scopes: Vec<String>,
+    /// Scopes that were granted once and left out of a later answer.
+    pub lost_scopes: Vec<String>,
+    /// When the client secret ends, if ever.
+    pub client_secret_expires_at: Option<Timestamp>,
     /// By how many seconds this machine's clock is ahead of the provider's, where noteworthy.
     pub clock_skew_s: Option<i64>,
 }
@@ -127,6 +132,8 @@ impl GrantStatus {
             upstream: UpstreamVerdict::Accepts,
             missing_scopes: Vec::new(),
             needed_scopes: Vec::new(),
+            lost_scopes: Vec::new(),
+            client_secret_expires_at: None,
             clock_skew_s: None,
         }
     }
@@ -139,6 +146,11 @@ impl GrantStatus {
     /// Whether there is an access token that is, as far as is known, good at `now`.
     pub fn has_valid_token(&self, now: Timestamp) -> bool {
         self.tokens.as_ref().is_some_and(|tokens| tokens.is_valid(now))
+    }
+
+    /// From when the end of the client secret is warned of.
+    pub fn client_secret_warned_from(&self, policy: &Policy) -> Option<Timestamp> {
+        self.client_secret_expires_at.map(|end| end.before(policy.warn_before_credential_end))
     }
 
     /// Whether there is a refresh token.

@@ -9,6 +9,10 @@ use crate::policy::Policy;
 use crate::secret::{Fingerprint, Secret, danger_plaintext};
 use crate::time::Timestamp;
 
+/// The part of a refresh token's lifetime in which its end is warned of: a provider that renews
+/// refresh tokens has done so by then, at four fifths of it.
+const MARGIN_OF_RENEWAL: f64 = 0.15;
+
 /// A token endpoint's successful answer (RFC 6749 section 5.1), after tolerant parsing.
 #[derive(Clone, Debug)]
 pub struct TokenResponse {
@@ -163,9 +167,17 @@ impl TokenFacts {
         Some(self.expires_at()?.before(margin))
     }
 
-    /// The next moment at which a grant's health changes although nothing happens.
+    /// From when the end of the refresh token is warned of: it should have been renewed by then.
+    pub fn refresh_token_warned_from(&self, policy: &Policy) -> Option<Timestamp> {
+        let margin = self.refresh_token_lifetime?.mul_f64(MARGIN_OF_RENEWAL).min(policy.warn_before_credential_end);
+        let end = self.refresh_token_expires_at().filter(|_| self.refresh_token.is_some());
+        end.map(|end| end.before(margin))
+    }
+
+    /// The next moment at which these tokens' health changes although nothing happens.
     pub fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
-        [self.expires_at(), self.warned_from(policy)].into_iter().flatten().filter(|at| *at > now).min()
+        let moments = [self.expires_at(), self.warned_from(policy), self.refresh_token_warned_from(policy)];
+        moments.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Whether the access token is, as far as is known, still good at `now`.

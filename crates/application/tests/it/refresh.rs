@@ -199,3 +199,40 @@ async fn a_server_that_moves_to_another_origin_gets_no_token() {
     world.app.replace_file_servers(vec![]).await.unwrap();
     assert_eq!(world.generation_of_pass().await, Some(2), "back at its place the login counts again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_off_by_an_hour_is_told_and_costs_no_token() {
+    for ahead_s in [3_600, -3_600] {
+        let world = World::logged_in(Behaviour::default()).await;
+        world.with(|model| model.switches.clock_ahead_s = -ahead_s);
+        pass(HOUR * 24).await;
+        assert_eq!(world.reason(), "clock_skew");
+        let told = world.status().clock_skew_s.unwrap();
+        assert!((told - ahead_s).abs() <= 1, "{told}: the header has whole seconds");
+        let counters = world.counters();
+        assert!((29..=31).contains(&counters.refreshes), "one at 80 % of each hour: {}", counters.refreshes);
+        world.with(|model| model.switches.clock_ahead_s = 0);
+        pass(HOUR).await;
+        assert_eq!(world.reason(), "ok");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_that_nobody_renews_is_warned_of_before_it_ends() {
+    let month = HOUR * 24 * 30;
+    let world = World::logged_in(Behaviour {
+        rotation: Rotation::Never,
+        refresh_lifetime: Some(month),
+        tells_refresh_lifetime: true,
+        ..Behaviour::default()
+    })
+    .await;
+    pass(HOUR * 24 * 25).await;
+    assert_eq!(world.reason(), "ok");
+    pass(HOUR * 24).await;
+    assert_eq!(world.reason(), "refresh_token_expiring");
+    let asked = world.counters().token_requests;
+    assert!((25..=40).contains(&(asked / 26)), "{asked} requests in 26 days");
+    pass(HOUR * 24 * 5).await;
+    assert_eq!(world.reason(), "refresh_token_rejected");
+}

@@ -6,6 +6,7 @@ use super::endpoint::{Breaker, Endpoint};
 use super::event::{Action, Attempt, AttemptOutcome, AttemptReport, Note, Trigger};
 use super::grant::Flight;
 use super::{Engine, Grant};
+use crate::budget::Budget;
 use crate::ids::{AttemptId, GrantId};
 use crate::status::LastFailure;
 use crate::time::Timestamp;
@@ -87,8 +88,13 @@ impl Engine {
         grant.wanted = None;
         grant.spread_until = None;
         grant.flight = Some(Flight { attempt, trigger, superseded: false });
+        let mut budget = Budget::default();
         if let Some(facts) = &mut grant.facts {
             facts.last_attempt_at = Some(now);
+            if trigger.is_budgeted() {
+                facts.budget = facts.budget.paid(now, &self.policy);
+            }
+            budget = facts.budget;
         }
         let generation = grant.generation();
         if let Some(endpoint) = self.endpoints.get_mut(key) {
@@ -102,6 +108,7 @@ impl Engine {
             refresh_token,
             trigger,
             started_at: now,
+            budget,
         }));
         self.settle(now, id, out);
     }

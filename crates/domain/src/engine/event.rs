@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::budget::Budget;
 use crate::failure::Failure;
 use crate::grant::{GrantFacts, LoginEnd};
 use crate::ids::{AttemptId, Generation, GrantId};
@@ -135,6 +136,17 @@ pub enum Trigger {
     User,
 }
 
+impl Trigger {
+    /// Whether such an attempt is paid from the grant's hourly budget. The schedule is bounded by
+    /// the token's lifetime, and people by their patience.
+    pub(super) fn is_budgeted(self) -> bool {
+        match self {
+            Self::Retry | Self::LostAnswer | Self::Request | Self::Upstream => true,
+            Self::Schedule | Self::User => false,
+        }
+    }
+}
+
 impl fmt::Display for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -210,6 +222,8 @@ pub struct Attempt {
     pub trigger: Trigger,
     /// When it began.
     pub started_at: Timestamp,
+    /// What is left of the grant's budget with this attempt paid for.
+    pub budget: Budget,
 }
 
 /// Something that people may want to hear of.

@@ -230,12 +230,16 @@ impl Grant {
             (None, None, Some(_)) => (Timestamp::EPOCH, Trigger::LostAnswer),
             (None, None, None) => {
                 let at = refresh_at(facts.tokens.as_ref()?, self.spread, policy);
-                (self.spread_until.map_or(at, |until| at.max(until)), Trigger::Schedule)
+                // In an earlier life of this process.
+                let failed = facts.last_attempt_at > facts.last_success_at;
+                let trigger = if failed { Trigger::Retry } else { Trigger::Schedule };
+                (self.spread_until.map_or(at, |until| at.max(until)), trigger)
             }
         };
         // A last attempt in the future means that the clock was set back: it counts as made now.
         let spaced = facts.last_attempt_at.map(|last| last.min(now).after(policy.min_spacing));
-        Some((spaced.map_or(at, |spaced| at.max(spaced)), trigger))
+        let affordable = if trigger.is_budgeted() { facts.budget.affordable_at(now, policy) } else { None };
+        Some((spaced.into_iter().chain(affordable).fold(at, Timestamp::max), trigger))
     }
 
     /// Whether the tokens carry an issue time that has not come yet: the clock was set back, and
@@ -296,6 +300,8 @@ impl Grant {
             upstream: self.upstream,
             missing_scopes: self.missing_scopes.clone(),
             needed_scopes: self.needed_scopes.clone(),
+            lost_scopes: facts.map(|facts| facts.lost_scopes.clone()).unwrap_or_default(),
+            client_secret_expires_at: facts.and_then(|facts| facts.client_secret_expires_at),
             clock_skew_s: self.clock_skew_s,
         }
     }

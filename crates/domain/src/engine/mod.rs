@@ -299,7 +299,6 @@ impl Grant {
     }
 
     fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
-        let tokens = self.facts.as_ref()?.tokens.as_ref()?;
-        tokens.health_changes_at(now, policy)
+        self.facts.as_ref()?.health_changes_at(now, policy)
     }
 }

@@ -65,6 +65,34 @@ fn while_a_provider_is_down_one_probe_stands_for_all_its_grants() {
     assert!(requests < 40, "{requests} requests in an hour");
 }
 
+/// Figures: run with `--success-output immediate`.
+#[test]
+#[expect(clippy::print_stdout, reason = "the rate is a figure of this project")]
+fn a_provider_that_is_dead_for_a_month_sees_one_probe_every_five_minutes() {
+    for (class, grants) in [(FailureClass::Network, 20), (FailureClass::Provider, 20), (FailureClass::Provider, 1)] {
+        let mut stage = with_grants(grants, Policy::default());
+        let (mut requests, mut busiest_hour, mut hour, mut in_hour) = (0_u32, 0, START, 0);
+        while stage.now < START.after(HOUR * 24 * 30) {
+            for attempt in stage.begun() {
+                requests += 1;
+                in_hour += 1;
+                stage.fail(&attempt, class);
+            }
+            stage.step();
+            if stage.now.since(hour) >= HOUR {
+                busiest_hour = busiest_hour.max(in_hour);
+                (hour, in_hour) = (stage.now, 0);
+            }
+        }
+        let hourly = f64::from(requests) / (30.0 * 24.0);
+        println!(
+            "{grants} grants, {class:?} for 30 days: {requests} requests, {hourly:.1} an hour, {busiest_hour} in the first"
+        );
+        assert!(hourly <= 12.0, "{class:?}: {hourly} requests an hour");
+        assert!(busiest_hour <= 40, "{class:?}: {busiest_hour} requests in one hour");
+    }
+}
+
 #[test]
 fn a_grant_that_the_breaker_holds_back_says_why() {
     let mut stage = with_grants(20, Policy::default());

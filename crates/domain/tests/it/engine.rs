@@ -3,7 +3,7 @@
 use everfresh_domain::engine::{AttemptOutcome, Event, Note, Trigger};
 use everfresh_domain::failure::{Failure, FailureClass};
 use everfresh_domain::status::{RefreshState, UpstreamVerdict};
-use everfresh_domain::{Generation, Policy};
+use everfresh_domain::{Generation, GrantFacts, Policy, Timestamp};
 
 use crate::kit::{HOUR, START, Stage, facts, grant, secs};
 
@@ -319,4 +319,48 @@ fn a_clock_set_back_neither_loops_nor_stops_the_refreshing() {
         }
     }
     assert!((1..=3).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn no_impatience_makes_more_than_thirty_attempts_in_an_hour() {
+    let mut stage = Stage::with(Policy { backoff_cap: secs(10), breaker_threshold: u32::MAX, ..Policy::default() });
+    stage.load("linear", facts(secs(7_200), HOUR));
+    let mut starts = Vec::new();
+    while stage.now < START.after(HOUR * 6) {
+        for attempt in stage.begun() {
+            starts.push(stage.now);
+            stage.fail(&attempt, FailureClass::Provider);
+        }
+        stage.tell(Event::RefreshWanted { grant: grant("linear"), trigger: Trigger::Request });
+        stage.step();
+    }
+    let within_an_hour =
+        |start: &Timestamp| starts.iter().filter(|at| **at >= *start && at.since(*start) < HOUR).count();
+    let busiest = starts.iter().map(within_an_hour).max();
+    assert!(busiest.is_some_and(|count| (25..=31).contains(&count)), "{busiest:?}");
+}
+
+#[test]
+fn the_budget_holds_over_a_restart_and_silences_neither_the_schedule_nor_people() {
+    let mut stage = Stage::with(Policy { backoff_cap: secs(10), breaker_threshold: u32::MAX, ..Policy::default() });
+    stage.load("linear", facts(secs(7_200), HOUR));
+    for _ in 0..20 {
+        let attempt = stage.one();
+        stage.fail(&attempt, FailureClass::Provider);
+        stage.step();
+    }
+    let attempt = stage.one();
+    stage.fail(&attempt, FailureClass::Provider);
+    let spent = stage.facts_of("linear");
+    let mut next_life = Stage::new();
+    next_life.now = stage.now;
+    next_life.load("linear", GrantFacts { answer_lost: spent.sendable, ..spent.clone() });
+    assert!(next_life.begun().is_empty(), "a lost answer is paid from the budget");
+    next_life.load("linear", spent.clone());
+    assert!(next_life.begun().is_empty(), "so is an attempt after one that failed in another life");
+    next_life.now = next_life.now.after(secs(10));
+    next_life.tell(Event::RefreshWanted { grant: grant("linear"), trigger: Trigger::User });
+    assert_eq!(next_life.one().trigger, Trigger::User);
+    next_life.load("github", GrantFacts { last_success_at: spent.last_attempt_at, ..spent });
+    assert_eq!(next_life.one().trigger, Trigger::Schedule);
 }

@@ -1,6 +1,7 @@
 //! What people are told: every situation has its own words.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use everfresh_domain::failure::{Failure, FailureClass};
 use everfresh_domain::grant::LoginEnd;
@@ -9,6 +10,8 @@ use everfresh_domain::status::{GrantStatus, LastFailure, RefreshState, UpstreamV
 use everfresh_domain::{AttemptId, Generation, Policy};
 
 use crate::kit::{HOUR, START, facts, grant, secs};
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 fn connected() -> GrantStatus {
     GrantStatus {
@@ -43,6 +46,17 @@ fn unrefreshable(age_s: u64) -> GrantStatus {
     let mut tokens = facts(secs(age_s), HOUR).tokens.expect("the facts of a login have tokens");
     tokens.refresh_token = None;
     GrantStatus { tokens: Some(tokens), state: RefreshState::Idle, next_attempt_at: None, ..connected() }
+}
+
+fn refresh_token_of(lifetime: Duration, age: Duration) -> GrantStatus {
+    let mut tokens = connected().tokens.expect("whoever is connected has tokens");
+    tokens.refresh_token_issued_at = Some(START.before(age));
+    tokens.refresh_token_lifetime = Some(lifetime);
+    GrantStatus { tokens: Some(tokens), ..connected() }
+}
+
+fn client_secret_ending_in(time: Duration) -> GrantStatus {
+    GrantStatus { client_secret_expires_at: Some(START.after(time)), ..connected() }
 }
 
 fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
@@ -100,6 +114,13 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
             Do::ViewLogs,
             Reason::StoreUnreadable,
         ),
+        (GrantStatus { lost_scopes: vec!["write".into()], ..connected() }, Degraded, Do::Login, Reason::ScopeReduced),
+        (refresh_token_of(DAY * 90, DAY * 80), Healthy, Do::None, Reason::Ok),
+        (refresh_token_of(DAY * 90, DAY * 84), Degraded, Do::Login, Reason::RefreshTokenExpiring),
+        (refresh_token_of(HOUR, secs(3_000)), Healthy, Do::None, Reason::Ok),
+        (refresh_token_of(HOUR, secs(3_100)), Degraded, Do::Login, Reason::RefreshTokenExpiring),
+        (client_secret_ending_in(DAY * 8), Healthy, Do::None, Reason::Ok),
+        (client_secret_ending_in(DAY * 6), Degraded, Do::Login, Reason::ClientSecretExpiring),
         (GrantStatus { clock_skew_s: Some(-90), ..connected() }, Degraded, Do::Configure, Reason::ClockSkew),
         (
             GrantStatus { misconfigured: Some("no such file".into()), ..connected() },

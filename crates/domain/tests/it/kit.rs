@@ -5,7 +5,7 @@ use std::time::Duration;
 use everfresh_domain::engine::{Action, Attempt, AttemptOutcome, AttemptReport, Engine, Event, Note};
 use everfresh_domain::failure::{Failure, FailureClass};
 use everfresh_domain::grant::{GrantFacts, LoginEnd};
-use everfresh_domain::{Fingerprint, Generation, GrantId, GrantStatus, Health, Policy, Timestamp, TokenFacts};
+use everfresh_domain::{Budget, Fingerprint, Generation, GrantId, GrantStatus, Health, Policy, Timestamp, TokenFacts};
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -41,6 +41,8 @@ pub(crate) fn facts(age: Duration, lifetime: Duration) -> GrantFacts {
         last_attempt_at: None,
         last_success_at: None,
         client_secret_expires_at: None,
+        budget: Budget::default(),
+        lost_scopes: Vec::new(),
         ended: None,
     }
 }
@@ -118,6 +120,7 @@ impl Stage {
         let mut facts = facts(Duration::ZERO, lifetime);
         facts.generation = attempt.generation.next();
         facts.last_attempt_at = Some(attempt.started_at);
+        facts.budget = attempt.budget;
         if let Some(tokens) = &mut facts.tokens {
             tokens.generation = facts.generation;
             tokens.issued_at = self.now;
@@ -134,6 +137,7 @@ impl Stage {
     pub(crate) fn fail_with(&mut self, attempt: &Attempt, failure: Failure) {
         let mut facts = self.facts[&attempt.grant].clone();
         facts.last_attempt_at = Some(attempt.started_at);
+        facts.budget = attempt.budget;
         match failure.class {
             FailureClass::Refused => {
                 facts.sendable = None;
@@ -151,6 +155,10 @@ impl Stage {
         }
         self.facts.insert(attempt.grant.clone(), facts.clone());
         self.report(attempt, AttemptOutcome::Failed { failure, facts: Some(Box::new(facts)) });
+    }
+
+    pub(crate) fn facts_of(&self, name: &str) -> GrantFacts {
+        self.facts[&grant(name)].clone()
     }
 
     pub(crate) fn status(&self, name: &str) -> GrantStatus {

@@ -53,11 +53,26 @@ fn print(token: &str) -> Fingerprint {
 
 /// With an attempt under way that sends what is to be sent.
 fn marked(record: &GrantRecord) -> GrantRecord {
-    record.attempting(AttemptMark {
+    let mark = AttemptMark {
         attempt: AttemptId { run: 1, number: 1 },
         refresh_token: record.sendable().expect("something to send"),
         started_at: START,
-    })
+    };
+    record.attempting(mark, record.budget)
+}
+
+#[test]
+fn scopes_that_a_later_answer_leaves_out_are_remembered_until_they_come_back() {
+    let scoped = |scopes: &[&str]| TokenResponse {
+        scopes: Some(scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+        ..response(None)
+    };
+    let whole = marked(&logged_in()).renewed(scoped(&["read", "write"]), START);
+    let reduced = marked(&whole).renewed(scoped(&["read"]), START);
+    assert_eq!(reduced.facts().lost_scopes, ["write"]);
+    let silent = marked(&reduced).renewed(response(None), START);
+    assert_eq!(silent.facts().lost_scopes, ["write"], "an answer without scopes gives none back");
+    assert!(marked(&silent).renewed(scoped(&["write", "read"]), START).facts().lost_scopes.is_empty());
 }
 
 fn failed(record: &GrantRecord, class: FailureClass) -> GrantRecord {

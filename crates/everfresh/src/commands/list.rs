@@ -88,7 +88,10 @@ pub(super) async fn show(api: &Api, name: &str, format: Output) -> Result<Exit, 
         return Ok(Exit::Done);
     }
     let (health, token, refresh) = (&server["health"], &server["token"], &server["refresh"]);
-    let scopes: Vec<&str> = token["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let list = |value: &'_ Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let (scopes, lost) = (list(&token["scopes"]), list(&token["lost_scopes"]));
     let lines = [
         ("name", name_of(&server)),
         ("url", output::text(&server["url"])),
@@ -103,6 +106,8 @@ pub(super) async fn show(api: &Api, name: &str, format: Output) -> Result<Exit, 
         ("refresh token", if token["has_refresh_token"] == true { "yes" } else { "no" }.to_owned()),
         ("refresh token ends", output::text(&token["refresh_token_expires_at"])),
         ("scopes", if scopes.is_empty() { "-".to_owned() } else { scopes.join(" ") }),
+        ("scopes taken back", if lost.is_empty() { "-".to_owned() } else { lost.join(" ") }),
+        ("client secret ends", output::text(&server["login"]["client_secret_expires_at"])),
         ("generation", output::text(&token["generation"])),
         ("fingerprint", output::text(&token["fingerprint"])),
         ("refresh state", output::text(&refresh["state"])),

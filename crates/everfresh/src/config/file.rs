@@ -140,6 +140,12 @@ fn refresh(reader: &mut Reader<'_>, mut section: Section<'_, '_>, config: &mut C
             *time = told;
         }
     }
+    if let Some(told) = section.duration(reader, "keep_alive") {
+        policy.keep_alive = Some(told);
+    }
+    if let Some(told) = section.number(reader, "hourly_budget") {
+        policy.hourly_budget = told as u32;
+    }
     let counts = [("concurrency", &mut policy.concurrency), ("endpoint_concurrency", &mut policy.endpoint_concurrency)];
     for (key, count) in counts {
         if let Some(told) = section.number(reader, key) {

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use everfresh_application::ports::Metrics;
-use everfresh_domain::{GrantId, GrantStatus, Level, Timestamp};
+use everfresh_domain::{GrantId, GrantStatus, Level, Timestamp, TokenFacts};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
@@ -85,6 +85,8 @@ impl Metrics for PrometheusMetrics {
     fn published(&self, status: &GrantStatus, health: Level) {
         let labels = [("server", status.id.to_string())];
         gauge!("everfresh_token_expiry_timestamp_seconds", &labels).set(moment(status.expires_at()));
+        let refresh_token_ends = status.tokens.as_ref().and_then(TokenFacts::refresh_token_expires_at);
+        gauge!("everfresh_refresh_token_expiry_timestamp_seconds", &labels).set(moment(refresh_token_ends));
         gauge!("everfresh_refresh_next_attempt_timestamp_seconds", &labels).set(moment(status.next_attempt_at));
         gauge!("everfresh_refresh_last_success_timestamp_seconds", &labels).set(moment(status.last_success_at));
         gauge!("everfresh_refresh_retries", &labels).set(f64::from(status.retry_count));
@@ -96,6 +98,7 @@ impl Metrics for PrometheusMetrics {
         let labels = [("server", grant.to_string())];
         let gauges = [
             "everfresh_token_expiry_timestamp_seconds",
+            "everfresh_refresh_token_expiry_timestamp_seconds",
             "everfresh_refresh_next_attempt_timestamp_seconds",
             "everfresh_refresh_last_success_timestamp_seconds",
             "everfresh_refresh_retries",

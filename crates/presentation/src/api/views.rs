@@ -73,6 +73,8 @@ pub struct Token {
     pub refresh_token_expires_at: Option<Timestamp>,
     /// What was granted.
     pub scopes: Vec<String>,
+    /// What was granted once, and left out of a later answer.
+    pub lost_scopes: Vec<String>,
     /// Grows with every token set, login and logout.
     pub generation: u64,
     /// Eight hexadecimal digits of the access token's digest.
@@ -125,6 +127,9 @@ pub struct Login {
     pub pending_until: Option<Timestamp>,
     /// The scopes that the upstream demanded and the next login asks for.
     pub needed_scopes: Vec<String>,
+    /// When the client's secret ends; null where it has none, or it has no end.
+    #[schema(value_type = Option<String>)]
+    pub client_secret_expires_at: Option<Timestamp>,
 }
 
 impl From<&ServerView> for Server {
@@ -153,6 +158,7 @@ impl From<&ServerView> for Server {
                 pending: view.login_pending_until.is_some(),
                 pending_until: view.login_pending_until,
                 needed_scopes: status.needed_scopes.clone(),
+                client_secret_expires_at: status.client_secret_expires_at,
             },
         }
     }
@@ -167,6 +173,7 @@ fn token(status: &GrantStatus) -> Option<Token> {
         has_refresh_token: tokens.refresh_token.is_some(),
         refresh_token_expires_at: tokens.refresh_token_expires_at(),
         scopes: tokens.scopes.clone(),
+        lost_scopes: status.lost_scopes.clone(),
         generation: tokens.generation.0,
         fingerprint: tokens.fingerprint.to_string(),
     })

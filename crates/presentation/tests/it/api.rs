@@ -65,6 +65,7 @@ async fn a_grant_looks_like_this() {
             "summary": "Token refresh scheduled for [time]"
           },
           "login": {
+            "client_secret_expires_at": null,
             "needed_scopes": [],
             "pending": false,
             "pending_until": null
@@ -87,6 +88,7 @@ async fn a_grant_looks_like_this() {
             "has_refresh_token": true,
             "issued_at": "[time]",
             "lifetime_s": 3600,
+            "lost_scopes": [],
             "refresh_token_expires_at": null,
             "scopes": []
           },
@@ -114,6 +116,7 @@ async fn a_grant_before_its_login_looks_like_this() {
         "summary": "Login required"
       },
       "login": {
+        "client_secret_expires_at": null,
         "needed_scopes": [],
         "pending": false,
         "pending_until": null

@@ -12,7 +12,7 @@ use everfresh_application::ports::{
 use everfresh_application::{ResourceSetting, SecretSource, ServerSettings};
 use everfresh_domain::grant::{AttemptMark, Binding, ClientAuthMethod, ClientRegistration, RequestShape};
 use everfresh_domain::{
-    AttemptId, Failure, FailureClass, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenSet,
+    AttemptId, Budget, Failure, FailureClass, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenSet,
 };
 
 /// A store under test, and how to open it again.
@@ -128,7 +128,7 @@ pub async fn a_mark_of_the_same_generation_is_stored(subject: impl Subject) {
         refresh_token: stored.sendable().expect("a refresh token"),
         started_at: Timestamp::from_millis(5),
     };
-    let marked = stored.attempting(mark);
+    let marked = stored.attempting(mark, Budget::default());
     subject.store().replace(Some(Generation(3)), &marked).await.expect("stored");
     assert_eq!(subject.reopen().await.store().read(&stored.id).await.expect("readable"), Some(marked));
 }

@@ -10,7 +10,7 @@ use everfresh_application::ports::{
     TokenKind,
 };
 use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
-use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
+use everfresh_domain::{Failure, FailureClass, Secret, Timestamp, TokenResponse};
 use serde_json::{Value, json};
 
 use super::model::{Form, Manner, Model, Reply};
@@ -45,12 +45,12 @@ impl ModelClient {
 
 fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
     let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
-    let retry_after = reply.headers.iter().find(|(name, _)| name == "retry-after");
+    let retry_after = header(reply, "retry-after");
     let failure = |class, oauth_error: Option<&str>| Failure {
         class,
         oauth_error: oauth_error.map(str::to_owned),
         http_status: Some(reply.status),
-        retry_after: retry_after.and_then(|(_, value)| value.parse().ok()).map(Duration::from_secs),
+        retry_after: retry_after.and_then(|value| value.parse().ok()).map(Duration::from_secs),
         message: format!("the model answered {}", reply.status),
     };
     if let Some(error) = body["error"].as_str() {
@@ -75,11 +75,20 @@ fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
             refresh_token_expires_in: body["refresh_token_expires_in"].as_u64().map(Duration::from_secs),
             refresh_in: None,
             scopes: text("scope").map(|scopes| scopes.split(' ').map(str::to_owned).collect()),
-            date: None,
+            date: header(reply, "date").and_then(moment),
         }),
         Some(_) | None if reply.status == 429 => Err(failure(FailureClass::RateLimited, None)),
         Some(_) | None => Err(failure(FailureClass::Provider, None)),
     }
+}
+
+fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
+    reply.headers.iter().find(|(told, _)| told == name).map(|(_, value)| value.as_str())
+}
+
+fn moment(date: &str) -> Option<Timestamp> {
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    Some(Timestamp::from_millis(at.as_millisecond()))
 }
 
 fn form(pairs: &[(&str, &str)]) -> Form {

@@ -38,6 +38,9 @@ pub struct Behaviour {
     pub access_lifetime: Duration,
     /// How long refresh tokens live, if not for ever.
     pub refresh_lifetime: Option<Duration>,
+    /// Whether answers that bring a refresh token tell how long it lives.
+    #[serde(default)]
+    pub tells_refresh_lifetime: bool,
     /// What happens to a refresh token that was used.
     pub rotation: Rotation,
     /// Whether a spent token that comes again ends the login.
@@ -55,6 +58,7 @@ impl Default for Behaviour {
         Self {
             access_lifetime: Duration::from_secs(3600),
             refresh_lifetime: None,
+            tells_refresh_lifetime: false,
             rotation: Rotation::SingleUse { grace: Duration::ZERO },
             revokes_family_on_reuse: true,
             kills_old_access_tokens: false,
@@ -393,6 +397,10 @@ impl Model {
             ExpiresIn::Float => answer["expires_in"] = json!(lifetime.as_secs_f64()),
             ExpiresIn::Negative => answer["expires_in"] = json!(-1),
             ExpiresIn::Huge => answer["expires_in"] = json!(1e12),
+        }
+        let told = self.behaviour.refresh_lifetime.filter(|_| self.behaviour.tells_refresh_lifetime);
+        if let (Some(lifetime), Some(_)) = (told, &refresh_token) {
+            answer["refresh_token_expires_in"] = json!(lifetime.as_secs());
         }
         match (self.switches.refresh_token, refresh_token) {
             (RefreshTokenShape::Null, _) => answer["refresh_token"] = Value::Null,

@@ -218,11 +218,9 @@ impl World {
             let failure = Failure::without_answer(FailureClass::Store, "the mark cannot be stored");
             return self.answer(&attempt, failed(failure));
         }
-        let marked = record.attempting(AttemptMark {
-            attempt: attempt.id,
-            refresh_token: attempt.refresh_token,
-            started_at: attempt.started_at,
-        });
+        let mark =
+            AttemptMark { attempt: attempt.id, refresh_token: attempt.refresh_token, started_at: attempt.started_at };
+        let marked = record.attempting(mark, attempt.budget);
         self.invariant_generation_never_falls(&marked)?;
         self.stored.insert(grant.clone(), marked.clone());
         self.report.attempts += 1;
