@@ -18,7 +18,7 @@ pub(crate) fn bench(name: Option<&str>) -> Result {
     }
     if name.is_none_or(|name| name == "sim") {
         say("simulated years of the engine:");
-        ci::sim(None, None)?;
+        ci::sim(&ci::SIM)?;
     }
     Ok(())
 }

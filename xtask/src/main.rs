@@ -37,14 +37,13 @@ enum Chore {
     },
     /// The rules of layers and texts.
     Tidy,
-    /// Simulated years of the engine in bad weather.
+    /// Simulated years in bad weather: of the engine, or with --storm of the whole application.
+    ///
+    /// --seed N | --seeds A..B, --years Y, or --storm --days D; --record FILE, --replay FILE.
     Sim {
-        /// Only this seed.
-        #[arg(long)]
-        seed: Option<u64>,
-        /// How many years for each seed.
-        #[arg(long)]
-        years: Option<u64>,
+        /// As above.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        wanted: Vec<String>,
     },
     /// Measures, beside a peer in the same run.
     Bench {
@@ -61,7 +60,7 @@ fn main() -> ExitCode {
         Chore::E2e { real: false, name } => ci::e2e(name.as_deref()),
         Chore::E2e { real: true, .. } => real::real(),
         Chore::Tidy => tidy::tidy(),
-        Chore::Sim { seed, years } => ci::sim(seed, years),
+        Chore::Sim { wanted } => ci::sim(&wanted),
         Chore::Bench { name } => bench::bench(name.as_deref()),
     };
     match done {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{AttemptOutcome, Engine, Trigger};
 use everfresh_domain::login::{FlowId, LoginOutcome};
 use everfresh_domain::{Event, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, ServerName, Timestamp};
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::access::{Access, Denial, Route, origin_of};
 use crate::attempt::Attempts;
 use crate::board::Board;
-use crate::driver::{Driver, Mailbox};
+use crate::driver::{Driver, Mailbox, tell_trace};
 use crate::events::EventHub;
 use crate::gate::Gate;
 use crate::login::{CallbackQuery, LoginDesk, LoginError, LoginFinished, LoginParts, LoginStarted};
@@ -161,8 +162,10 @@ impl Application {
         let vault = Arc::new(Vault::new(Arc::clone(&store), Arc::clone(&metrics), mailbox.clone()));
         let drawn = entropy.bytes();
         let run = u32::from_le_bytes(std::array::from_fn(|index| drawn[index]));
+        let now = clock.now();
+        tell_trace(&TraceLine::Began { at: now, run, policy: Box::new(policy.clone()) });
         let driver = Driver {
-            engine: Engine::new(clock.now(), run, policy.clone()),
+            engine: Engine::new(now, run, policy.clone()),
             mailbox: receiver,
             attempts: Arc::new(Attempts {
                 vault: Arc::clone(&vault),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{Action, Attempt, AttemptOutcome, AttemptReport, Engine, Event, Note};
 use everfresh_domain::status::RefreshState;
 use everfresh_domain::{Failure, FailureClass, GrantId, GrantStatus, Timestamp};
@@ -27,6 +28,9 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(10);
 
 /// How often the last gate forgets grants that made no attempt lately.
 const FORGET_IDLE: Duration = Duration::from_secs(3600);
+
+/// The log's target for lines that the engine can be run again from.
+const TRACE: &str = "everfresh::engine";
 
 /// What the driver is told.
 #[derive(Debug)]
@@ -99,7 +103,11 @@ impl Driver {
         let mut forget_at = self.clock.monotonic() + FORGET_IDLE;
         loop {
             let sleep = self.sleep();
+            // In this order: what ended is known before anything else is decided, and a run is a
+            // function of its input. Attempts are bounded in number, so that nobody starves.
             tokio::select! {
+                biased;
+                Some(ended) = self.under_way.join_next() => self.ended(ended),
                 message = self.mailbox.recv() => match message {
                     Some(Message::Tell(event, handled)) => {
                         self.handle(event);
@@ -115,7 +123,6 @@ impl Driver {
                     }
                     None => return self.drain().await,
                 },
-                Some(ended) = self.under_way.join_next() => self.ended(ended),
                 () = tokio::time::sleep(sleep) => self.handle(Event::Woke),
             }
             if watch.jumped(self.clock.now(), self.clock.monotonic()) {
@@ -136,7 +143,7 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = self.clock.now();
-        for action in self.engine.handle(now, event) {
+        for action in self.advance(now, event) {
             match action {
                 Action::Attempt(attempt) => {
                     self.under_way.spawn(report_on(Arc::clone(&self.attempts), attempt));
@@ -146,6 +153,16 @@ impl Driver {
             }
         }
         self.board.in_flight(self.engine.in_flight());
+    }
+
+    /// At the most detailed level of the log, every step can be run again from it.
+    fn advance(&mut self, now: Timestamp, event: Event) -> Vec<Action> {
+        if !tracing::enabled!(target: TRACE, tracing::Level::TRACE) {
+            return self.engine.handle(now, event);
+        }
+        let actions = self.engine.handle(now, event.clone());
+        tell_trace(&TraceLine::told(now, event, &actions));
+        actions
     }
 
     fn publish(&mut self, grant: &GrantId) {
@@ -212,6 +229,15 @@ impl Driver {
             self.board.attempt_ended(self.clock.now(), &ended);
         }
         self.attempts.settle().await;
+    }
+}
+
+/// One line that [`everfresh_domain::engine::trace::replay`] takes.
+pub(crate) fn tell_trace(line: &TraceLine) {
+    if tracing::enabled!(target: TRACE, tracing::Level::TRACE)
+        && let Ok(step) = serde_json::to_string(line)
+    {
+        tracing::trace!(target: TRACE, step, "engine");
     }
 }
 

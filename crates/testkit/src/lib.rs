@@ -11,3 +11,5 @@ pub mod metrics;
 pub mod provider;
 mod serving;
 pub mod sim;
+#[cfg(feature = "storm")]
+pub mod storm;

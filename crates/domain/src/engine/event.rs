@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
 use crate::failure::Failure;
@@ -13,7 +13,8 @@ use crate::secret::Fingerprint;
 use crate::time::Timestamp;
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// Time went by. Doing this too often changes nothing.
     Woke,
@@ -119,7 +120,7 @@ pub enum Event {
 }
 
 /// What causes an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// The refresh point is reached.
@@ -161,7 +162,7 @@ impl fmt::Display for Trigger {
 }
 
 /// What became of an [`Attempt`]. Exactly one is due for each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptReport {
     /// Which attempt.
     pub attempt: AttemptId,
@@ -172,7 +173,8 @@ pub struct AttemptReport {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
     /// New tokens are stored.
     Stored(Box<GrantFacts>),

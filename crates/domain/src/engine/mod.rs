@@ -11,6 +11,7 @@ mod attempts;
 mod endpoint;
 mod event;
 mod grant;
+pub mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

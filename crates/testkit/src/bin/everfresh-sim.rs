@@ -1,24 +1,47 @@
-//! Simulated years of the engine: `everfresh-sim [--seed N | --seeds A..B] [--years Y]`.
+//! Simulated years: `everfresh-sim [--seed N | --seeds A..B] [--years Y]` of the engine, and with
+//! `--storm [--days D]` of the whole application. `--record FILE` keeps what the engine is told,
+//! and `--replay FILE` runs it again: such a file, or the log of a daemon at level trace.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use everfresh_testkit::sim::{Broken, Report, run};
+use everfresh_domain::engine::trace::{self, TraceLine};
+use everfresh_testkit::sim::{self, Broken, Report};
+use everfresh_testkit::storm;
+
+const USAGE: &str = "everfresh-sim [--storm] [--seed N | --seeds A..B] [--years Y | --days D]
+everfresh-sim --record FILE [--seed N] [--days D]
+everfresh-sim --replay FILE";
 
 struct Wanted {
     seeds: Range<u64>,
     years: u64,
+    days: u64,
+    storm: bool,
+    record: Option<PathBuf>,
+    replay: Option<PathBuf>,
+}
+
+impl Wanted {
+    fn run(&self, seed: u64) -> Result<Report, Broken> {
+        if self.storm { storm::run(seed, self.days) } else { sim::run(seed, self.years) }
+    }
 }
 
 fn wanted() -> Option<Wanted> {
-    let mut wanted = Wanted { seeds: 0..20, years: 2 };
+    let mut wanted = Wanted { seeds: 0..20, years: 2, days: 31, storm: false, record: None, replay: None };
     let mut words = std::env::args().skip(1);
-    while let (Some(flag), value) = (words.next(), words.next()) {
-        let value = value?;
+    while let Some(flag) = words.next() {
+        if flag == "--storm" {
+            wanted.storm = true;
+            continue;
+        }
+        let value = words.next()?;
         match flag.as_str() {
             "--seed" => {
                 let seed: u64 = value.parse().ok()?;
@@ -29,6 +52,9 @@ fn wanted() -> Option<Wanted> {
                 wanted.seeds = from.parse().ok()?..to.parse().ok()?;
             }
             "--years" => wanted.years = value.parse().ok()?,
+            "--record" => wanted.record = Some(value.into()),
+            "--replay" => wanted.replay = Some(value.into()),
+            "--days" => wanted.days = value.parse().ok()?,
             _ => return None,
         }
     }
@@ -47,7 +73,7 @@ fn run_all(wanted: &Wanted) -> Vec<Result<Report, Broken>> {
                 if seed >= wanted.seeds.end {
                     return done;
                 }
-                done.push(run(seed, wanted.years));
+                done.push(wanted.run(seed));
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -55,21 +81,76 @@ fn run_all(wanted: &Wanted) -> Vec<Result<Report, Broken>> {
     })
 }
 
+fn record(path: &Path, wanted: &Wanted) -> ExitCode {
+    let trace = sim::record(wanted.seeds.start, Duration::from_secs(wanted.days * 24 * 3_600));
+    let lines =
+        trace.iter().map(|line| serde_json::to_string(line).map(|line| line + "\n")).collect::<Result<String, _>>();
+    match lines.map_err(std::io::Error::other).and_then(|lines| std::fs::write(path, lines)) {
+        Ok(()) => {
+            println!("{} steps of seed {} are in {}", trace.len(), wanted.seeds.start, path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{} cannot be written: {error}", path.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lines of a trace as they are, or as they stand in a log.
+fn step(line: &str) -> Option<TraceLine> {
+    let told: serde_json::Value = serde_json::from_str(line).ok()?;
+    match told.get("step").or_else(|| told.get("fields")?.get("step")) {
+        Some(step) => serde_json::from_str(step.as_str()?).ok(),
+        None => serde_json::from_value(told).ok(),
+    }
+}
+
+fn replay(path: &Path) -> ExitCode {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("{} cannot be read: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    match trace::replay(text.lines().filter_map(step)) {
+        Ok(0) => {
+            eprintln!("{} holds no step of the engine; a daemon writes them with --log-level trace", path.display());
+            ExitCode::FAILURE
+        }
+        Ok(told) => {
+            println!("{told} events, each answered as recorded");
+            ExitCode::SUCCESS
+        }
+        Err(divergence) => {
+            println!("{divergence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let Some(wanted) = wanted() else {
-        eprintln!("everfresh-sim [--seed N | --seeds A..B] [--years Y]");
+        eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    if let Some(path) = &wanted.record {
+        return record(path, &wanted);
+    }
+    if let Some(path) = &wanted.replay {
+        return replay(path);
+    }
     let began = Instant::now();
     let results = run_all(&wanted);
     let seconds = began.elapsed().as_secs_f64();
     let total = results.iter().flatten().fold(Report::default(), |total, report| total.and(*report));
     let broken: Vec<&Broken> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     println!(
-        "{} grant-years over {} seeds in {seconds:.1} s: {:.0} grant-years per second",
+        "{:.0} grant-years over {} seeds in {seconds:.1} s: {:.0} grant-years per second",
         total.grant_years,
         results.len(),
-        total.grant_years as f64 / seconds
+        total.grant_years / seconds
     );
     println!(
         "{} requests, {} refreshes, {} answers lost, {} crashes; logins lost that could have been kept: {}, that nobody could keep: {}",
@@ -81,6 +162,7 @@ fn main() -> ExitCode {
         total.lost_unavoidable
     );
     for broken in &broken {
+        broken.trace.iter().for_each(|line| println!("    {line}"));
         println!("{broken}");
     }
     let complete = results.len() as u64 == wanted.seeds.end - wanted.seeds.start;

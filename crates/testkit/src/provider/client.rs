@@ -50,7 +50,7 @@ fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
         class,
         oauth_error: oauth_error.map(str::to_owned),
         http_status: Some(reply.status),
-        retry_after: retry_after.and_then(|value| value.parse().ok()).map(Duration::from_secs),
+        retry_after: retry_after.and_then(|value| pause(value, reply)),
         message: format!("the model answered {}", reply.status),
     };
     if let Some(error) = body["error"].as_str() {
@@ -89,6 +89,15 @@ fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
 fn moment(date: &str) -> Option<Timestamp> {
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
     Some(Timestamp::from_millis(at.as_millisecond()))
+}
+
+/// `Retry-After` in both its forms (RFC 9110 section 10.2.3).
+fn pause(value: &str, reply: &Reply) -> Option<Duration> {
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = header(reply, "date").and_then(moment)?;
+    Some(moment(value)?.since(now))
 }
 
 fn form(pairs: &[(&str, &str)]) -> Form {

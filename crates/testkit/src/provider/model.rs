@@ -439,6 +439,11 @@ impl Model {
         }
     }
 
+    /// Whether a refresh with `token` would succeed now, as far as the token goes.
+    pub fn would_refresh(&self, now: Timestamp, token: &str) -> bool {
+        matches!(self.tokens.worth(now, token, self.behaviour.rotation), Worth::Good(_))
+    }
+
     /// Ends every login.
     pub fn revoke_all(&mut self) {
         self.tokens.revoke_all();

@@ -11,16 +11,17 @@ mod world;
 
 use std::time::Duration;
 
+use everfresh_domain::engine::trace::TraceLine;
 pub use world::World;
 
 /// A year of this world.
 pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Report {
     /// Years lived by all grants together.
-    pub grant_years: u64,
+    pub grant_years: f64,
     /// Refresh requests that were made.
     pub attempts: u64,
     /// Of those, the ones that brought tokens.
@@ -51,22 +52,32 @@ impl Report {
     }
 }
 
-/// An invariant that did not hold, with the seed that shows it again.
+/// An invariant that did not hold, with the line that shows it again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invariant broken: {what} (repeat with: cargo xtask sim --seed {seed} --years {years})")]
+#[error("invariant broken: {what} (repeat with: {again})")]
 pub struct Broken {
-    /// The seed.
-    pub seed: u64,
-    /// How many years were to be lived.
-    pub years: u64,
     /// What did not hold, when and for whom.
     pub what: String,
+    /// What shows it again.
+    pub again: String,
+    /// What happened before, line by line.
+    pub trace: Vec<String>,
+}
+
+/// What the engine is told in `time` with `seed`, for [`everfresh_domain::engine::trace::replay`].
+/// A trace ends where an invariant breaks.
+pub fn record(seed: u64, time: Duration) -> Vec<TraceLine> {
+    let mut world = World::new(seed);
+    world.record();
+    drop(world.live(time));
+    world.into_trace()
 }
 
 /// Lives `years` with `seed`, heals the world, and demands that all is well again.
 pub fn run(seed: u64, years: u64) -> Result<Report, Broken> {
     let mut world = World::new(seed);
     let lived = world.live(YEAR.saturating_mul(u32::try_from(years).unwrap_or(u32::MAX)));
-    lived.and_then(|()| world.heal()).map_err(|what| Broken { seed, years, what })?;
+    let again = format!("cargo xtask sim --seed {seed} --years {years}");
+    lived.and_then(|()| world.heal()).map_err(|what| Broken { what, again, trace: Vec::new() })?;
     Ok(world.report())
 }

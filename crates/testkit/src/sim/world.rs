@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{Action, Attempt, AttemptOutcome, AttemptReport, Engine, Event};
 use everfresh_domain::grant::AttemptMark;
 use everfresh_domain::{
@@ -69,6 +70,8 @@ pub struct World {
     save_at: Option<Timestamp>,
     calm: bool,
     report: Report,
+    /// What the engine was told, where somebody wants to know.
+    recorded: Option<Vec<TraceLine>>,
 }
 
 impl World {
@@ -101,6 +104,7 @@ impl World {
             save_at: None,
             calm: false,
             report: Report::default(),
+            recorded: None,
         };
         for (number, grant) in world.grants.clone().into_iter().enumerate() {
             let life = Life {
@@ -118,10 +122,21 @@ impl World {
         world
     }
 
+    /// From here on, what the engine is told is kept.
+    pub fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+        self.start_process();
+    }
+
+    /// What was kept.
+    pub fn into_trace(self) -> Vec<TraceLine> {
+        self.recorded.unwrap_or_default()
+    }
+
     /// What it has come to so far.
     pub fn report(&self) -> Report {
-        let years = self.now.since(START).as_secs() / YEAR.as_secs();
-        Report { grant_years: years * GRANTS as u64, ..self.report }
+        let years = self.now.since(START).as_secs_f64() / YEAR.as_secs_f64();
+        Report { grant_years: years * GRANTS as f64, ..self.report }
     }
 
     /// Lives on for `time` in the weather of the seed.
@@ -199,13 +214,21 @@ impl World {
     }
 
     fn tell(&mut self, event: Event) -> Checked {
-        for action in self.engine.handle(self.wall(), event) {
+        for action in self.advance(event) {
             match action {
                 Action::Attempt(attempt) => self.begin(attempt)?,
                 Action::Publish(_) | Action::Note(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn advance(&mut self, event: Event) -> Vec<Action> {
+        let wall = self.wall();
+        let Some(recorded) = &mut self.recorded else { return self.engine.handle(wall, event) };
+        let actions = self.engine.handle(wall, event.clone());
+        recorded.push(TraceLine::told(wall, event, &actions));
+        actions
     }
 
     /// The engine wants a request: its promises are checked, the mark is stored, and it is sent.
@@ -444,7 +467,11 @@ impl World {
 
     fn start_process(&mut self) {
         self.runs += 1;
-        self.engine = Engine::new(self.wall(), self.runs, Policy::default());
+        let (at, policy) = (self.wall(), Policy::default());
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(TraceLine::Began { at, run: self.runs, policy: Box::new(policy.clone()) });
+        }
+        self.engine = Engine::new(at, self.runs, policy);
         for grant in self.grants.clone() {
             if self.life(&grant).removed_until.is_some() {
                 continue;

@@ -1,0 +1,107 @@
+//! What happens in a storm, and how often: drawn from the seed, and nothing else.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use crate::provider::Fault;
+
+/// How long between two happenings, on average.
+const CALM: Duration = Duration::from_secs(6 * 3_600);
+
+/// Something that happens. Grants and providers are numbers.
+#[derive(Clone, Debug)]
+pub(super) enum Happening {
+    /// The network is away.
+    Network(Duration),
+    /// One provider's token endpoint does something else.
+    Outage { provider: usize, time: Duration, fault: Fault },
+    /// The process dies at once, and starts again later.
+    Crash(Duration),
+    /// The process dies at one of its next awaits or writes, and starts again later.
+    CrashSoon { boundaries: u64, pause: Duration },
+    /// The process ends as it should, and another one takes over.
+    Handover(Duration),
+    /// The machine sleeps.
+    Sleep(Duration),
+    /// The wall clock is set, by so many milliseconds.
+    Clock(i64),
+    /// The disk is full.
+    DiskFull(Duration),
+    /// The disk is slow.
+    DiskSlow(Duration),
+    /// Somebody logs out, perhaps in the middle of a refresh, and in again.
+    Relogin { grant: usize, while_refreshing: bool },
+    /// A server is removed, perhaps in the middle of a refresh, and added again later.
+    Remove { grant: usize, while_refreshing: bool, time: Duration },
+    /// A server is switched off, and on again later.
+    Disable { grant: usize, time: Duration },
+    /// Somebody edits the rules' numbers.
+    Policy { threshold: f64 },
+    /// Clients ask at once, and some go away before they are answered.
+    Requests { grant: usize },
+    /// The upstream refuses tokens that are not over.
+    TokensKilled { grant: usize },
+    /// A person asks for a refresh.
+    Refresh { grant: usize },
+}
+
+pub(super) fn wait(random: &mut SmallRng) -> Duration {
+    CALM.mul_f64(random.random_range(0.01..2.0))
+}
+
+/// Short times are as likely as long ones.
+pub(super) fn between(random: &mut SmallRng, from_s: u64, to_s: u64) -> Duration {
+    let (from, to) = ((from_s as f64).ln(), (to_s as f64).ln());
+    Duration::from_secs_f64(random.random_range(from..to).exp())
+}
+
+pub(super) fn strike(random: &mut SmallRng, providers: usize, grants: usize) -> Happening {
+    let (provider, grant) = (random.random_range(0..providers), random.random_range(0..grants));
+    let while_refreshing = random.random_range(0..2) == 0;
+    match random.random_range(0..100) {
+        0..12 => Happening::Network(between(random, 5, 12 * 3_600)),
+        12..30 => Happening::Outage { provider, time: between(random, 30, 24 * 3_600), fault: fault(random) },
+        30..34 => Happening::Crash(between(random, 1, 2 * 24 * 3_600)),
+        34..48 => {
+            let boundaries = random.random_range(1..200);
+            Happening::CrashSoon { boundaries, pause: between(random, 1, 3_600) }
+        }
+        48..51 => Happening::Handover(between(random, 1, 24 * 3_600)),
+        51..62 => Happening::Sleep(between(random, 60, 3 * 24 * 3_600)),
+        62..66 => {
+            let ms = i64::try_from(between(random, 1, 2 * 3_600).as_millis()).unwrap_or(i64::MAX);
+            Happening::Clock(if while_refreshing { ms } else { -ms })
+        }
+        66..71 => Happening::DiskFull(between(random, 5, 3_600)),
+        71..74 => Happening::DiskSlow(between(random, 60, 3_600)),
+        74..79 => Happening::Relogin { grant, while_refreshing },
+        79..82 => Happening::Remove { grant, while_refreshing, time: between(random, 60, 24 * 3_600) },
+        82..86 => Happening::Disable { grant, time: between(random, 60, 24 * 3_600) },
+        86..88 => Happening::Policy { threshold: random.random_range(0.6..0.9) },
+        88..93 => Happening::Requests { grant },
+        93..97 => Happening::TokensKilled { grant },
+        _ => Happening::Refresh { grant },
+    }
+}
+
+/// One of the ways in which a token endpoint fails without saying anything about a token.
+fn fault(random: &mut SmallRng) -> Fault {
+    let pause = random.random_range(1..1_800_u64);
+    let status = |status, body: &str, retry_after| Fault::Status { status, body: body.to_owned(), retry_after };
+    match random.random_range(0..11) {
+        0 => status(500, "", None),
+        1 => status(503, "<html>down</html>", Some(pause.to_string())),
+        2 => status(429, "", Some(pause.to_string())),
+        // A date long past asks for no pause; one far ahead is cut to an hour.
+        3 => status(429, "", Some("Fri, 01 Jan 2100 00:00:00 GMT".to_owned())),
+        4 => status(403, "<html>blocked</html>", None),
+        5 => Fault::Error { status: 503, error: "temporarily_unavailable".to_owned() },
+        6 => Fault::Html,
+        7 => Fault::Portal,
+        8 => Fault::Hang,
+        9 => Fault::CloseBefore,
+        _ => Fault::WrongTypes,
+    }
+}
