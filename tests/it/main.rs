@@ -7,4 +7,6 @@ mod bad_input;
 mod life;
 mod many;
 mod outage;
+mod sleep;
+mod steps;
 mod survival;

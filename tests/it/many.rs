@@ -12,7 +12,7 @@ const PROVIDERS: usize = 10;
 const LIFETIME: Duration = Duration::from_secs(20);
 
 /// Adds a server and logs in to it without a command, for many at once.
-async fn log_in(daemon: &Daemon, name: &str, upstream: &McpServer) {
+pub(crate) async fn log_in(daemon: &Daemon, name: &str, upstream: &McpServer) {
     let server = json!({ "name": name, "url": upstream.url() });
     let added = daemon.request(reqwest::Method::POST, "/api/v1/servers").json(&server).send().await.unwrap();
     assert!(added.status().is_success(), "{}", added.status());

@@ -45,6 +45,7 @@ pub fn command(folder: &Path) -> Command {
         .arg("--data-dir")
         .arg(folder.join("data"))
         .env("NO_COLOR", "1")
+        .env("EVERFRESH_TEST_CLOCK", folder.join("clock"))
         .env_remove("EVERFRESH_KEY")
         .env_remove("EVERFRESH_MASTER_KEY")
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
@@ -119,7 +120,7 @@ impl Daemon {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log"));
         let began = Instant::now();
         let mut child = command(folder)
-            .args(["serve", "--log-format", "json", "--log-level", "debug", "--listen", &format!("127.0.0.1:{port}")])
+            .args(["serve", "--log-format", "json", "--log-level", "trace", "--listen", &format!("127.0.0.1:{port}")])
             .stdout(Stdio::piped())
             .stderr(log.expect("the log can be written"))
             .spawn()

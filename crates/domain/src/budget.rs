@@ -24,21 +24,22 @@ impl Budget {
     /// From when one more attempt is affordable; any time where that is `None`.
     pub fn affordable_at(self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
         let saved_up = price(policy).saturating_mul(savings(policy).saturating_sub(1));
-        let at = self.debt_at(now, policy)?.before(saved_up);
+        let at = self.whole_again_at?.before(saved_up);
         (at > now).then_some(at)
     }
 
-    /// With one more attempt paid for, whether or not it was affordable.
+    /// With one more attempt paid for.
     #[must_use]
     pub fn paid(self, now: Timestamp, policy: &Policy) -> Self {
-        let from = self.debt_at(now, policy).map_or(now, |debt| debt.max(now));
+        let from = self.whole_again_at.map_or(now, |debt| debt.max(now));
         Self { whole_again_at: Some(from.after(price(policy))) }
     }
 
-    /// No debt is ever larger than all that can be saved: a clock that was set back, or attempts
-    /// that people asked for, do not silence a grant for longer.
-    fn debt_at(self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
-        Some(self.whole_again_at?.min(now.after(price(policy).saturating_mul(savings(policy)))))
+    /// With no more debt than all that can be saved: for a clock that was set back.
+    #[must_use]
+    pub fn at_most_all_spent(self, now: Timestamp, policy: &Policy) -> Self {
+        let all = now.after(price(policy).saturating_mul(savings(policy)));
+        Self { whole_again_at: self.whole_again_at.map(|debt| debt.min(all)) }
     }
 }
 
@@ -85,6 +86,7 @@ mod tests {
         let ahead = Timestamp::from_millis(1_795_000_000_000);
         let budget = Budget::default().paid(ahead, &policy);
         let now = ahead.before(HOUR * 24 * 365);
-        assert!(budget.affordable_at(now, &policy).is_some_and(|at| at.since(now) <= HOUR));
+        let at = budget.at_most_all_spent(now, &policy).affordable_at(now, &policy);
+        assert!(at.is_some_and(|at| at.since(now) <= HOUR));
     }
 }

@@ -26,6 +26,15 @@ use crate::paths::Paths;
 /// How often samples of metrics are folded together.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// The machine's clock. In builds for tests, `EVERFRESH_TEST_CLOCK` names a file that sets it.
+fn clock() -> Arc<dyn Clock> {
+    #[cfg(debug_assertions)]
+    if let Some(file) = std::env::var_os("EVERFRESH_TEST_CLOCK") {
+        return Arc::new(everfresh_infrastructure::system::ShiftedClock::new(file));
+    }
+    Arc::new(SystemClock::default())
+}
+
 /// An open store and what was learned on the way.
 pub(crate) struct OpenStore {
     store: SledStore,
@@ -39,7 +48,7 @@ pub(crate) fn open_store(paths: &Paths, config: &Config) -> Result<OpenStore, Fa
     let failed = |text: String| Failure::new(Exit::Store, text);
     let custody = |error: CustodyError| failed(error.to_string());
     let (key, key_origin) = master_key(&source, &paths.data, has_records(&paths.data), &*entropy).map_err(custody)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let clock = clock();
     let store =
         SledStore::open(&paths.data, &key, clock, entropy).map_err(|error: OpenError| failed(error.to_string()))?;
     Ok(OpenStore { store, key_origin })
@@ -101,7 +110,7 @@ pub(crate) async fn start(
     drop(rustls::crypto::ring::default_provider().install_default());
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error.to_string());
     let metrics = Arc::new(PrometheusMetrics::install().map_err(|error| failed(&error))?);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let clock = clock();
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let factory = HttpFactory::new();
     let oauth = Arc::new(HttpOAuth::new(Arc::clone(&factory), Arc::clone(&clock)));

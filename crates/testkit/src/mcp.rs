@@ -53,10 +53,14 @@ impl McpServer {
     pub async fn start_at(address: SocketAddr, provider: &ProviderServer) -> io::Result<Self> {
         let (model, log) = (provider.model(), Arc::new(Mutex::new(Log { keep: true, ..Log::default() })));
         let (issuer, kept) = (provider.url().to_owned(), Arc::clone(&log));
-        let serving = serve(address, move |received| {
-            let upstream = Upstream { model: Arc::clone(&model), issuer: issuer.clone(), log: Arc::clone(&kept) };
-            async move { upstream.answer(received).await }
-        })
+        let serving = serve(
+            address,
+            || false,
+            move |received| {
+                let upstream = Upstream { model: Arc::clone(&model), issuer: issuer.clone(), log: Arc::clone(&kept) };
+                async move { upstream.answer(received).await }
+            },
+        )
         .await?;
         Ok(Self { origin: format!("http://{}", serving.address), log, _serving: serving })
     }
@@ -170,7 +174,8 @@ impl Upstream {
             | UpstreamFault::None
             | UpstreamFault::RefusesAll
             | UpstreamFault::ServerErrorOnBadToken
-            | UpstreamFault::AnonymousInitialize => None,
+            | UpstreamFault::AnonymousInitialize
+            | UpstreamFault::ClosesStreams => None,
         }
     }
 
@@ -229,6 +234,9 @@ impl Upstream {
             Some((Bytes::from_static(b": alive\n\n"), open))
         });
         let response = Response::builder().header(CONTENT_TYPE, "text/event-stream");
+        if lock(&self.model).switches.upstream == UpstreamFault::ClosesStreams {
+            return response.body(streaming(first)).map_err(io::Error::other);
+        }
         response.body(streaming(first.chain(beats))).map_err(io::Error::other)
     }
 }

@@ -49,9 +49,11 @@ impl Drop for Serving {
     }
 }
 
-/// Serves `handle` at `address`. An error of `handle` closes the connection without an answer.
-pub(crate) async fn serve<H, F>(address: SocketAddr, handle: H) -> io::Result<Serving>
+/// Serves `handle` at `address`. An error of `handle` closes the connection without an answer, and
+/// where `resets`, connections are reset as soon as they are made.
+pub(crate) async fn serve<R, H, F>(address: SocketAddr, resets: R, handle: H) -> io::Result<Serving>
 where
+    R: Fn() -> bool + Send + 'static,
     H: Fn(Received) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<Response<Body>>> + Send + 'static,
 {
@@ -63,6 +65,10 @@ where
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             drop(stream.set_nodelay(true));
+            if resets() {
+                drop(stream.set_zero_linger());
+                continue;
+            }
             while connections.try_join_next().is_some() {}
             let handle = Arc::clone(&handle);
             let service = service_fn(move |request| receive(Arc::clone(&handle), request));
@@ -97,12 +103,28 @@ pub(crate) fn streaming(chunks: impl futures_util::Stream<Item = Bytes> + Send +
     StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync()
 }
 
+/// Half of a body whose whole length was told, and then nothing, or the end of the connection.
+fn half(reply: &Reply) -> Body {
+    use futures_util::StreamExt;
+
+    let first = Bytes::copy_from_slice(&reply.body.as_bytes()[..reply.body.len() / 2]);
+    let first = stream::iter([Ok(Frame::data(first))]);
+    if reply.manner == Manner::Half {
+        return StreamBody::new(first.chain(stream::pending())).boxed_unsync();
+    }
+    let end = stream::iter([Err(io::Error::other("told to close"))]);
+    StreamBody::new(first.chain(end)).boxed_unsync()
+}
+
 /// Sends a model's reply in the manner that it wants.
 pub(crate) async fn send(reply: Reply) -> io::Result<Response<Body>> {
     if reply.delay_ms > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(reply.delay_ms)).await;
     }
     let mut response = Response::builder().status(reply.status);
+    if let Manner::Half | Manner::HalfClose = reply.manner {
+        response = response.header(http::header::CONTENT_LENGTH, reply.body.len());
+    }
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }
@@ -110,6 +132,7 @@ pub(crate) async fn send(reply: Reply) -> io::Result<Response<Body>> {
         Manner::Whole => whole(reply.body),
         Manner::Endless => streaming(stream::repeat(Bytes::from_static(&[b' '; 1024]))),
         Manner::Hang => std::future::pending().await,
+        Manner::Half | Manner::HalfClose => half(&reply),
         Manner::Close => return Err(io::Error::other("told to close")),
     };
     response.body(body).map_err(io::Error::other)

@@ -236,10 +236,17 @@ impl Grant {
                 (self.spread_until.map_or(at, |until| at.max(until)), trigger)
             }
         };
-        // A last attempt in the future means that the clock was set back: it counts as made now.
-        let spaced = facts.last_attempt_at.map(|last| last.min(now).after(policy.min_spacing));
+        let spaced = facts.last_attempt_at.map(|last| last.after(policy.min_spacing));
         let affordable = if trigger.is_budgeted() { facts.budget.affordable_at(now, policy) } else { None };
         Some((spaced.into_iter().chain(affordable).fold(at, Timestamp::max), trigger))
+    }
+
+    /// What lies in the future means that the clock was set back: the last attempt counts as made
+    /// now, once, and is waited for no longer than the rules want.
+    pub(super) fn forget_the_future(&mut self, now: Timestamp, policy: &Policy) {
+        let Some(facts) = &mut self.facts else { return };
+        facts.last_attempt_at = facts.last_attempt_at.map(|last| last.min(now));
+        facts.budget = facts.budget.at_most_all_spent(now, policy);
     }
 
     /// Whether the tokens carry an issue time that has not come yet: the clock was set back, and

@@ -109,6 +109,7 @@ impl Engine {
         self.forget_timers(&id);
         let flight = self.grants.remove(&id).and_then(|grant| grant.flight);
         let mut grant = Grant::new(&id, enabled, facts);
+        grant.forget_the_future(now, &self.policy);
         grant.flight = flight.map(|flight| grant::Flight { superseded: true, ..flight });
         self.grants.insert(id.clone(), grant);
         self.settle(now, &id, out);
@@ -141,9 +142,12 @@ impl Engine {
         self.grace_until = now.after(self.policy.grace);
         self.endpoints.values_mut().for_each(|endpoint| endpoint.resumed(now));
         let ids: Vec<GrantId> = self.grants.keys().cloned().collect();
-        let over = self.policy.resume_spread;
+        let policy = self.policy.clone();
         for id in ids {
-            self.change(now, &id, out, |grant| grant.resumed(now, over));
+            self.change(now, &id, out, |grant| {
+                grant.forget_the_future(now, &policy);
+                grant.resumed(now, policy.resume_spread);
+            });
         }
     }
 

@@ -364,3 +364,24 @@ fn the_budget_holds_over_a_restart_and_silences_neither_the_schedule_nor_people(
     next_life.load("github", GrantFacts { last_success_at: spent.last_attempt_at, ..spent });
     assert_eq!(next_life.one().trigger, Trigger::Schedule);
 }
+
+#[test]
+fn a_clock_set_back_keeps_spacing_and_no_more_than_that() {
+    let mut stage = Stage::settled(secs(3_000), HOUR);
+    let attempt = stage.one();
+    stage.succeed(&attempt, HOUR);
+    let before = stage.now;
+    stage.now = before.before(HOUR);
+    stage.tell(Event::ClockJumped);
+    let noticed = stage.now;
+    stage.step();
+    let attempt = stage.one();
+    let waited = attempt.started_at.since(noticed);
+    assert!((secs(10)..=secs(20)).contains(&waited), "{waited:?}");
+    let mut next_life = Stage::new();
+    next_life.now = before.before(HOUR);
+    let failed_ahead = GrantFacts { last_attempt_at: Some(before), ..facts(secs(7_200), HOUR) };
+    next_life.load("linear", failed_ahead);
+    next_life.step();
+    assert_eq!(next_life.one().started_at.since(before.before(HOUR)), secs(10));
+}

@@ -1,11 +1,15 @@
 //! The operating system's clocks and randomness.
 
+mod shifted;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use everfresh_application::ports::{Clock, Entropy};
 use everfresh_domain::Timestamp;
 use rand::TryRng;
 use rand::rngs::SysRng;
+
+pub use shifted::ShiftedClock;
 
 /// The machine's clocks.
 #[derive(Debug)]

@@ -35,8 +35,8 @@ impl ModelClient {
         tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
         match reply.manner {
             Manner::Whole => read(&reply),
-            Manner::Hang => std::future::pending().await,
-            Manner::Endless | Manner::Close => {
+            Manner::Hang | Manner::Half => std::future::pending().await,
+            Manner::Endless | Manner::Close | Manner::HalfClose => {
                 Err(Failure::without_answer(FailureClass::AnswerLost, "the connection broke"))
             }
         }
@@ -190,7 +190,7 @@ impl OAuthDiscovery for ModelClient {
         redirect_uris: &[String],
     ) -> Result<ClientRegistration, RegistrationError> {
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        let reply = model.register(&json!({ "redirect_uris": redirect_uris }));
+        let reply = model.register(self.clock.now(), &json!({ "redirect_uris": redirect_uris }));
         let granted: Value = serde_json::from_str(&reply.body).unwrap_or_default();
         Ok(ClientRegistration {
             issuer: discovered.issuer.clone(),

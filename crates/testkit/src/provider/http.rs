@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::{Method, Response};
+use http::Method;
 use serde_json::json;
 
 use super::model::{Form, Model, Reply};
-use crate::serving::{Body, Received, Serving, now, send, serve};
+use super::switches::Fault;
+use crate::serving::{Received, Serving, now, send, serve};
 
 /// An authorization server that runs until it is dropped. Cloning the model's handle is cheap.
 pub struct ProviderServer {
@@ -33,9 +34,14 @@ impl ProviderServer {
     /// Serves a model that outlives this server: stopping and starting it is an outage.
     pub async fn serve(address: SocketAddr, model: Arc<Mutex<Model>>) -> io::Result<Self> {
         let shared = Arc::clone(&model);
-        let serving = serve(address, move |received| {
+        let resets = Arc::clone(&model);
+        let resets = move || {
+            let model = resets.lock().unwrap_or_else(PoisonError::into_inner);
+            model.switches.fault == Some(Fault::Reset)
+        };
+        let serving = serve(address, resets, move |received| {
             let reply = answer(&shared, &received);
-            async move { respond(reply).await }
+            async move { send(reply).await }
         })
         .await?;
         let url = format!("http://{}", serving.address);
@@ -64,10 +70,6 @@ impl ProviderServer {
     }
 }
 
-async fn respond(reply: Reply) -> io::Result<Response<Body>> {
-    send(reply).await
-}
-
 fn answer(model: &Mutex<Model>, received: &Received) -> Reply {
     let mut model = model.lock().unwrap_or_else(PoisonError::into_inner);
     let not_found = Reply { status: 404, ..Reply::default() };
@@ -76,7 +78,9 @@ fn answer(model: &Mutex<Model>, received: &Received) -> Reply {
             model.metadata()
         }
         (&Method::GET, "/authorize") => model.authorize(&form(received.uri.query().unwrap_or_default().as_bytes())),
-        (&Method::POST, "/register") => model.register(&serde_json::from_slice(&received.body).unwrap_or_default()),
+        (&Method::POST, "/register") => {
+            model.register(now(), &serde_json::from_slice(&received.body).unwrap_or_default())
+        }
         (&Method::POST, "/token") => {
             let basic = basic(received);
             let basic = basic.as_ref().map(|(id, secret)| (id.as_str(), secret.as_str()));

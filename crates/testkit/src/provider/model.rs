@@ -115,6 +115,10 @@ pub enum Manner {
     Hang,
     /// Not at all, and the connection is closed.
     Close,
+    /// By half, and the connection stays open.
+    Half,
+    /// By half, and the connection is closed.
+    HalfClose,
 }
 
 /// A reply.
@@ -199,15 +203,16 @@ impl Model {
             return Reply { status: 503, ..Reply::default() };
         }
         let issuer = &self.issuer;
+        let token_endpoint = self.switches.token_endpoint_told.clone();
         let method = match self.switches.auth {
             AuthRule::None => "none",
             AuthRule::Basic => "client_secret_basic",
             AuthRule::Post => "client_secret_post",
         };
         let mut document = json!({
-            "issuer": issuer,
+            "issuer": self.switches.issuer_told.as_ref().unwrap_or(issuer),
             "authorization_endpoint": format!("{issuer}/authorize"),
-            "token_endpoint": format!("{issuer}/token"),
+            "token_endpoint": token_endpoint.unwrap_or_else(|| format!("{issuer}/token")),
             "revocation_endpoint": format!("{issuer}/revoke"),
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code", "refresh_token"],
@@ -223,10 +228,14 @@ impl Model {
     }
 
     /// Registers a client (RFC 7591).
-    pub fn register(&mut self, request: &Value) -> Reply {
+    pub fn register(&mut self, now: Timestamp, request: &Value) -> Reply {
         let uris = request["redirect_uris"].as_array().cloned().unwrap_or_default();
         let redirect_uris: Vec<String> = uris.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         if redirect_uris.is_empty() {
+            return Reply::error(400, "invalid_redirect_uri");
+        }
+        let differs = |client: &Client| client.redirect_uris != redirect_uris;
+        if self.switches.refuses_new_redirects && self.clients.values().next().is_some_and(differs) {
             return Reply::error(400, "invalid_redirect_uri");
         }
         self.counters.registrations += 1;
@@ -235,6 +244,8 @@ impl Model {
         let mut granted = json!({ "client_id": client_id, "redirect_uris": redirect_uris });
         if let Some(secret) = &secret {
             granted["client_secret"] = json!(secret);
+            let ends = |lifetime| now.after(Duration::from_secs(lifetime)).as_millis() / 1_000;
+            granted["client_secret_expires_at"] = json!(self.switches.client_secret_lifetime_s.map_or(0, ends));
             granted["token_endpoint_auth_method"] = request["token_endpoint_auth_method"].clone();
         }
         self.clients.insert(client_id, Client { redirect_uris, secret });
@@ -268,12 +279,14 @@ impl Model {
         self.counters.token_requests += 1;
         let fault = self.take_fault();
         let processed = match &fault {
-            None | Some(Fault::CloseAfter) => self.grant_tokens(now, form, basic),
+            None | Some(Fault::CloseAfter | Fault::HalfAnswer | Fault::HalfClosed | Fault::HangAfter) => {
+                self.grant_tokens(now, form, basic)
+            }
             Some(_) => Reply::default(),
         };
         let reply = match fault {
             None => processed,
-            Some(fault) => faulty(fault),
+            Some(fault) => faulty(fault, processed),
         };
         let skewed = now.as_millis().saturating_add(self.switches.clock_ahead_s.saturating_mul(1000));
         let date = Timestamp::from_millis(skewed);
@@ -397,6 +410,7 @@ impl Model {
             ExpiresIn::Float => answer["expires_in"] = json!(lifetime.as_secs_f64()),
             ExpiresIn::Negative => answer["expires_in"] = json!(-1),
             ExpiresIn::Huge => answer["expires_in"] = json!(1e12),
+            ExpiresIn::Milliseconds => answer["expires_in"] = json!(seconds * 1_000),
         }
         let told = self.behaviour.refresh_lifetime.filter(|_| self.behaviour.tells_refresh_lifetime);
         if let (Some(lifetime), Some(_)) = (told, &refresh_token) {
@@ -409,7 +423,7 @@ impl Model {
             (RefreshTokenShape::Present | RefreshTokenShape::Omitted, None) => {}
         }
         if let Some(seconds) = self.switches.refresh_token_expires_in {
-            answer["refresh_token_expires_in"] = json!(seconds);
+            answer[&self.switches.refresh_expiry_member] = json!(seconds);
         }
         let status = self.switches.success_status;
         if self.switches.form_encoded { form_encoded(status, &answer) } else { Reply::json(status, &answer) }
@@ -460,7 +474,8 @@ impl Model {
     }
 }
 
-fn faulty(fault: Fault) -> Reply {
+/// What goes out instead; `processed` is what would have.
+fn faulty(fault: Fault, processed: Reply) -> Reply {
     match fault {
         Fault::Error { status, error } => Reply::error(status, &error),
         Fault::Status { status, body, retry_after } => {
@@ -475,8 +490,10 @@ fn faulty(fault: Fault) -> Reply {
         Fault::WrongTypes => Reply::json(200, &json!({ "access_token": 7, "expires_in": [], "refresh_token": {} })),
         Fault::Huge => Reply { status: 200, body: " ".repeat(10 << 20), ..Reply::default() },
         Fault::Endless => Reply::of(Manner::Endless),
-        Fault::Hang => Reply::of(Manner::Hang),
-        Fault::CloseBefore | Fault::CloseAfter => Reply::of(Manner::Close),
+        Fault::Hang | Fault::HangAfter => Reply::of(Manner::Hang),
+        Fault::CloseBefore | Fault::CloseAfter | Fault::Reset => Reply::of(Manner::Close),
+        Fault::HalfAnswer => Reply { manner: Manner::Half, ..processed },
+        Fault::HalfClosed => Reply { manner: Manner::HalfClose, ..processed },
     }
 }
 

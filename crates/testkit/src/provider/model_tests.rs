@@ -11,7 +11,7 @@ fn form(pairs: &[(&str, &str)]) -> Form {
 /// A logged-in model and its first refresh token.
 fn logged_in(behaviour: Behaviour) -> (Model, String) {
     let mut model = Model::new(behaviour);
-    model.register(&json!({ "redirect_uris": ["http://127.0.0.1/cb"] }));
+    model.register(NOW, &json!({ "redirect_uris": ["http://127.0.0.1/cb"] }));
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(b"verifier"));
     let reply = model.authorize(&form(&[
         ("client_id", "client-1"),

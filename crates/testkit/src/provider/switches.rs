@@ -36,6 +36,8 @@ pub enum ExpiresIn {
     Negative,
     /// As 1e12.
     Huge,
+    /// In milliseconds.
+    Milliseconds,
 }
 
 /// What the token endpoint does instead of its work.
@@ -74,6 +76,14 @@ pub enum Fault {
     CloseBefore,
     /// The request is processed, and the connection is closed without an answer.
     CloseAfter,
+    /// The request is processed, half of the answer is sent, and no more.
+    HalfAnswer,
+    /// The request is processed, half of the answer is sent, and the connection is closed.
+    HalfClosed,
+    /// The request is processed, and no answer comes, ever.
+    HangAfter,
+    /// The connection is reset; nothing is processed.
+    Reset,
 }
 
 /// What the provider thinks of `resource` in a token request.
@@ -120,6 +130,8 @@ pub enum UpstreamFault {
     ServerErrorOnBadToken,
     /// `initialize` needs no token.
     AnonymousInitialize,
+    /// Streams end after their first event.
+    ClosesStreams,
 }
 
 /// All switches. The default is a well-behaved provider.
@@ -130,8 +142,10 @@ pub struct Switches {
     pub refresh_token: RefreshTokenShape,
     /// How the lifetime appears.
     pub expires_in: ExpiresIn,
-    /// `refresh_token_expires_in`, where the provider tells.
+    /// The refresh token's lifetime in seconds, where the provider tells.
     pub refresh_token_expires_in: Option<u64>,
+    /// Under which name it tells that: Keycloak says `refresh_expires_in`.
+    pub refresh_expiry_member: String,
     /// Whether answers are form-encoded.
     pub form_encoded: bool,
     /// The status of a good answer.
@@ -144,6 +158,14 @@ pub struct Switches {
     pub delay_ms: u64,
     /// Whether metadata cannot be had.
     pub metadata_down: bool,
+    /// Another issuer than its own, where its metadata names one.
+    pub issuer_told: Option<String>,
+    /// Where its metadata says that tokens are issued, if that has moved.
+    pub token_endpoint_told: Option<String>,
+    /// Whether a client with other redirect URIs than the first one's may not register.
+    pub refuses_new_redirects: bool,
+    /// How long the secrets of new clients live, in seconds, if not for ever.
+    pub client_secret_lifetime_s: Option<u64>,
     /// What it thinks of `resource`.
     pub resource: ResourceRule,
     /// Whether a refresh must name its scopes.
@@ -162,12 +184,17 @@ impl Default for Switches {
             refresh_token: RefreshTokenShape::default(),
             expires_in: ExpiresIn::default(),
             refresh_token_expires_in: None,
+            refresh_expiry_member: "refresh_token_expires_in".to_owned(),
             form_encoded: false,
             success_status: 200,
             fault: None,
             fault_count: None,
             delay_ms: 0,
             metadata_down: false,
+            issuer_told: None,
+            token_endpoint_told: None,
+            refuses_new_redirects: false,
+            client_secret_lifetime_s: None,
             resource: ResourceRule::default(),
             require_scope: false,
             auth: AuthRule::default(),
