@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::world::canary_in;
+
 /// How long a daemon may take to say that it listens.
 const START: Duration = Duration::from_secs(20);
 
@@ -67,10 +69,12 @@ pub struct Ran {
 
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(canary_in(&output.stderr), None, "what a command says shows a secret");
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr,
         }
     }
 }
@@ -184,7 +188,9 @@ impl Daemon {
     pub async fn get(&self, path: &str) -> Value {
         let answer = self.request(reqwest::Method::GET, path).send().await.expect("the daemon answers");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
-        answer.json().await.expect("the answer is JSON")
+        let text = answer.text().await.expect("the answer is text");
+        assert_eq!(canary_in(text.as_bytes()), None, "{path} shows a secret");
+        serde_json::from_str(&text).expect("the answer is JSON")
     }
 
     /// One server as the API shows it.
@@ -195,7 +201,9 @@ impl Daemon {
     /// A text that needs no key.
     pub async fn text(&self, path: &str) -> String {
         let answer = self.client.get(format!("{}{path}", self.base_url)).send().await.expect("the daemon answers");
-        answer.text().await.expect("the answer is text")
+        let text = answer.text().await.expect("the answer is text");
+        assert_eq!(canary_in(text.as_bytes()), None, "{path} shows a secret");
+        text
     }
 
     /// A request with the local key.

@@ -12,6 +12,16 @@ use crate::daemon::{Daemon, Ran, run};
 /// A whole browser: it follows redirects, as people who are logged in at their provider do.
 const BROWSER: &str = "curl -sSL -o /dev/null --max-time 20";
 
+/// The kinds of secrets that testkit's provider makes.
+const CANARIES: [&[u8]; 4] = [b"access-canary-", b"refresh-canary-", b"code-canary-", b"secret-canary-"];
+
+/// Where a secret of the provider's stands in `bytes`, with what is around it.
+pub fn canary_in(bytes: &[u8]) -> Option<String> {
+    let at = CANARIES.iter().find_map(|canary| bytes.windows(canary.len()).position(|window| window == *canary))?;
+    let around = &bytes[at.saturating_sub(120)..bytes.len().min(at + 40)];
+    Some(String::from_utf8_lossy(around).into_owned())
+}
+
 /// Everything that one test meets.
 pub struct World {
     folder: TempDir,
@@ -34,7 +44,11 @@ impl World {
     /// A provider whose access tokens live this long, with quick spacing and backoff.
     pub async fn with_lifetime(lifetime: Duration) -> Self {
         let behaviour = Behaviour { access_lifetime: lifetime, ..Behaviour::default() };
-        Self::new(behaviour, "min_spacing = \"500ms\"\nbackoff_base = \"500ms\"\nbackoff_cap = \"2s\"").await
+        Self::new(
+            behaviour,
+            "min_spacing = \"500ms\"\nbackoff_base = \"500ms\"\nbackoff_cap = \"2s\"\nhourly_budget = 10000",
+        )
+        .await
     }
 
     /// The folder of configuration, data and log.
@@ -64,8 +78,35 @@ impl World {
         assert!(ran.expect(0).stdout.contains("logged in"));
     }
 
+    /// Nothing that the daemon ever wrote shows a secret: the provider's all carry a word that
+    /// nothing else does.
+    fn expect_no_secrets(&self) {
+        let mut folders = vec![self.folder().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                if let Some(found) = canary_in(&bytes) {
+                    panic!("{} shows a secret: {found}", path.display());
+                }
+            }
+        }
+    }
+
     /// What the provider has seen.
     pub fn counters(&self) -> Counters {
         self.provider.with(|model| model.counters)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.expect_no_secrets();
+        }
     }
 }
