@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 
 use crate::run::{Result, cargo, exists, run, say};
-use crate::{lock, real, tidy};
+use crate::{fuzz, lock, real, tidy};
 
 /// Crates that other tools may depend on, or that must not lean on their neighbours' features.
 const ALONE: [&str; 6] = [
@@ -23,6 +23,9 @@ const DENY: &str = "0.20.2";
 /// 3,000 grant-years over more than 400 seeds.
 pub(crate) const SIM: [&str; 4] = ["--seeds", "0..210", "--years", "1"];
 const STORM: [&str; 5] = ["--storm", "--seeds", "0..200", "--days", "36"];
+
+/// How long a test run fuzzes each target.
+const FUZZ_SECONDS: u32 = 5;
 
 /// Everything that continuous integration runs.
 pub(crate) fn ci() -> Result {
@@ -53,6 +56,7 @@ pub(crate) fn test() -> Result {
     run(cargo().args(["run", "--quiet", "--release", "--package", "everfresh-domain", "--example", "outside"]))?;
     sim(&SIM)?;
     sim(&STORM)?;
+    fuzz::fuzz(None, FUZZ_SECONDS)?;
     e2e(None)?;
     real::real()
 }

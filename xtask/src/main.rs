@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod lock;
 mod real;
 mod run;
@@ -45,6 +46,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         wanted: Vec<String>,
     },
+    /// Foreign bytes into every parser of them.
+    Fuzz {
+        /// Only this target.
+        target: Option<String>,
+        /// For how long each.
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
     /// Measures, beside a peer in the same run.
     Bench {
         /// Only this one: start, recovery, proxy or sim.
@@ -61,6 +70,7 @@ fn main() -> ExitCode {
         Chore::E2e { real: true, .. } => real::real(),
         Chore::Tidy => tidy::tidy(),
         Chore::Sim { wanted } => ci::sim(&wanted),
+        Chore::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Chore::Bench { name } => bench::bench(name.as_deref()),
     };
     match done {

@@ -35,11 +35,12 @@ impl Budget {
         Self { whole_again_at: Some(from.after(price(policy))) }
     }
 
-    /// With no more debt than all that can be saved: for a clock that was set back.
+    /// The same credit after the clock was set back by `time`, or by more: no debt is larger than
+    /// all that can be saved.
     #[must_use]
-    pub fn at_most_all_spent(self, now: Timestamp, policy: &Policy) -> Self {
+    pub fn set_back(self, time: Duration, now: Timestamp, policy: &Policy) -> Self {
         let all = now.after(price(policy).saturating_mul(savings(policy)));
-        Self { whole_again_at: self.whole_again_at.map(|debt| debt.min(all)) }
+        Self { whole_again_at: self.whole_again_at.map(|debt| debt.before(time).min(all)) }
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
         let ahead = Timestamp::from_millis(1_795_000_000_000);
         let budget = Budget::default().paid(ahead, &policy);
         let now = ahead.before(HOUR * 24 * 365);
-        let at = budget.at_most_all_spent(now, &policy).affordable_at(now, &policy);
+        let at = budget.set_back(Duration::ZERO, now, &policy).affordable_at(now, &policy);
         assert!(at.is_some_and(|at| at.since(now) <= HOUR));
     }
 }

@@ -6,6 +6,16 @@
 
 pub mod api;
 pub mod guard;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    //! The parsers of foreign bytes, as fuzzing reaches them. Not for use.
+
+    /// What a browser brings to the redirect URI.
+    pub fn callback_query(query: &str) {
+        crate::api::callback::read(query);
+    }
+}
 mod page;
 pub mod problem;
 pub mod proxy;

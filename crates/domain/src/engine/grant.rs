@@ -245,8 +245,9 @@ impl Grant {
     /// now, once, and is waited for no longer than the rules want.
     pub(super) fn forget_the_future(&mut self, now: Timestamp, policy: &Policy) {
         let Some(facts) = &mut self.facts else { return };
+        let set_back = facts.last_attempt_at.map(|last| last.since(now)).unwrap_or_default();
         facts.last_attempt_at = facts.last_attempt_at.map(|last| last.min(now));
-        facts.budget = facts.budget.at_most_all_spent(now, policy);
+        facts.budget = facts.budget.set_back(set_back, now, policy);
     }
 
     /// Whether the tokens carry an issue time that has not come yet: the clock was set back, and

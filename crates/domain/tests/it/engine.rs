@@ -369,6 +369,9 @@ fn the_budget_holds_over_a_restart_and_silences_neither_the_schedule_nor_people(
 fn a_clock_set_back_keeps_spacing_and_no_more_than_that() {
     let mut stage = Stage::settled(secs(3_000), HOUR);
     let attempt = stage.one();
+    stage.fail(&attempt, FailureClass::Network);
+    stage.step();
+    let attempt = stage.one();
     stage.succeed(&attempt, HOUR);
     let before = stage.now;
     stage.now = before.before(HOUR);

@@ -136,6 +136,23 @@ impl ServerMetadata {
     }
 }
 
+/// Every document and URL rule of this file on the same bytes.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_all(body: &[u8]) {
+    if let Ok(document) = serde_json::from_slice::<ServerMetadata>(body) {
+        drop(document.objection("https://as.example", Spelling::OrWithSlash));
+        for url in server_metadata_urls(&document.issuer) {
+            assert!(origin(&url) == origin(&document.issuer), "{url} is of another origin");
+        }
+    }
+    if let Ok(document) = serde_json::from_slice::<ResourceMetadata>(body) {
+        let resource = document.resource.unwrap_or_default();
+        let upstream = "https://mcp.example/mcp";
+        assert!(!covers(&resource, upstream) || origin(&resource) == origin(upstream), "{resource}");
+        drop(resource_metadata_urls(&resource));
+    }
+}
+
 fn cut(text: &str) -> String {
     text.chars().take(200).collect()
 }

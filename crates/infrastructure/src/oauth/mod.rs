@@ -12,6 +12,33 @@ mod register;
 mod request;
 mod wire;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    //! The parsers of this folder, as fuzzing reaches them.
+
+    use bytes::Bytes;
+    use everfresh_domain::{Failure, Timestamp, TokenResponse};
+    use http::{HeaderMap, StatusCode};
+
+    use super::wire::{Answer, Body};
+    use super::{classify, metadata, register};
+
+    pub(crate) fn classify(
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        now: Timestamp,
+    ) -> Result<TokenResponse, Failure> {
+        classify::classify(&Answer { status, headers, body: Body::Whole(body) }, now)
+    }
+
+    pub(crate) fn documents(body: &[u8]) {
+        metadata::read_all(body);
+        let body = Body::Whole(Bytes::copy_from_slice(body));
+        register::read(&Answer { status: StatusCode::OK, headers: HeaderMap::new(), body });
+    }
+}
+
 use std::sync::Arc;
 use std::time::Duration;
 

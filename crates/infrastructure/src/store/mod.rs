@@ -13,6 +13,28 @@ mod opening;
 mod seal;
 mod tree;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    //! Sealed bytes, as fuzzing reaches them.
+
+    use everfresh_application::ports::Entropy;
+    use everfresh_domain::Generation;
+
+    use super::seal::{Sealer, Version, version_of};
+    use crate::custody::MasterKey;
+
+    pub(crate) fn sealed(bytes: &[u8], entropy: &dyn Entropy, generation: Generation) {
+        let sealer = Sealer::new(&MasterKey::from_bytes([3; 32]));
+        let told = version_of(bytes);
+        assert!(told.is_err() || bytes.len() > 24, "{told:?}");
+        assert!(sealer.open("grant.linear", bytes).is_err(), "foreign bytes are opened");
+        let version = Version { generation, writes: 41 };
+        let sealed = sealer.seal(entropy, "grant.linear", version, bytes);
+        assert_eq!(version_of(&sealed), Ok(version));
+        assert!(sealer.open("grant.linear", &sealed).is_ok_and(|opened| **opened == *bytes));
+    }
+}
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};

@@ -23,6 +23,14 @@ pub(super) struct Answer {
     error_description: Option<String>,
 }
 
+/// The query alone, as the route reads it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read(query: &str) {
+    if let Ok(uri) = format!("/oauth/callback?{query}").parse::<http::Uri>() {
+        drop(Query::<Answer>::try_from_uri(&uri));
+    }
+}
+
 /// Takes the provider's answer. The login goes on even if the browser goes away.
 #[utoipa::path(get, path = "/oauth/callback", responses((status = 200), (status = 400)))]
 pub(super) async fn callback(State(shared): State<Shared>, answer: Result<Query<Answer>, QueryRejection>) -> Response {

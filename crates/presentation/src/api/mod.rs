@@ -3,7 +3,7 @@
 //! Every request passes the guard's check of `Host` and `Origin`; `/api` and `/events` need the
 //! local key, or the page's cookie from the page itself.
 
-mod callback;
+pub(crate) mod callback;
 mod events;
 mod logins;
 mod openapi;
