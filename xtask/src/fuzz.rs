@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::run::{Result, cargo, exists, run, say};
+use crate::run::{Result, cargo, exists, root, run, say};
 
 /// The targets, as in `tests/fuzz/Cargo.toml`.
 const TARGETS: [&str; 6] =
@@ -21,13 +21,17 @@ pub(crate) fn fuzz(target: Option<&str>, seconds: u32) -> Result {
         run(cargo().args(["install", "--locked", "cargo-fuzz"]))?;
     }
     for wanted in TARGETS.iter().filter(|name| target.is_none_or(|target| target == **name)) {
-        let corpus = format!("target/fuzz-corpus/{wanted}");
-        std::fs::create_dir_all(&corpus).map_err(|error| format!("{corpus}: {error}"))?;
+        let corpus = root().join("target/fuzz-corpus").join(wanted);
+        std::fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
         let time = format!("-max_total_time={seconds}");
         // The first folder takes what is found; the checked-in seeds are only read.
         let mut fuzz = std::process::Command::new("cargo");
-        fuzz.env_remove("RUSTUP_TOOLCHAIN").args(["+nightly", "fuzz", "run"]).args(BUILD).arg(wanted);
-        fuzz.args([corpus.as_str(), &format!("tests/fuzz/corpus/{wanted}")]);
+        fuzz.current_dir(root())
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .args(["+nightly", "fuzz", "run"])
+            .args(BUILD)
+            .arg(wanted);
+        fuzz.arg(corpus).arg(format!("tests/fuzz/corpus/{wanted}"));
         run(fuzz.args(["--", &time, "-print_final_stats=1", "-verbosity=0", "-max_len=65536", "-timeout=10"]))?;
     }
     Ok(())

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod fuzz;
 mod lock;
+mod mutants;
 mod real;
 mod run;
 mod tidy;
@@ -46,6 +47,11 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         wanted: Vec<String>,
     },
+    /// everfresh broken on purpose, one place at a time: some test must notice each.
+    Mutants {
+        /// Only those whose sentence contains this.
+        name: Option<String>,
+    },
     /// Foreign bytes into every parser of them.
     Fuzz {
         /// Only this target.
@@ -70,6 +76,7 @@ fn main() -> ExitCode {
         Chore::E2e { real: true, .. } => real::real(),
         Chore::Tidy => tidy::tidy(),
         Chore::Sim { wanted } => ci::sim(&wanted),
+        Chore::Mutants { name } => mutants::mutants(name.as_deref()),
         Chore::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Chore::Bench { name } => bench::bench(name.as_deref()),
     };
