@@ -10,3 +10,4 @@ mod outage;
 mod sleep;
 mod steps;
 mod survival;
+mod table;

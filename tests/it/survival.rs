@@ -33,6 +33,58 @@ async fn a_token_that_ended_while_the_daemon_was_dead_is_refreshed_at_start() {
     daemon.kill().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_requests_on_an_ended_token_make_one_token_request() {
+    let world = World::new(Behaviour::default(), "").await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    world.provider.with(|model| {
+        model.expire_access_tokens();
+        model.switches.delay_ms = 300;
+    });
+    let before = world.counters();
+    let calls = (0..100).map(|_| daemon.call_tool("demo", "count"));
+    let answers = futures_util::future::join_all(calls).await;
+    let served: std::collections::BTreeSet<_> =
+        answers.iter().map(|(_, body)| body["result"]["content"][0]["text"].as_str().unwrap_or_default()).collect();
+    let after = world.counters();
+    assert_eq!(served.len(), 100, "each was executed once, and answered with its own number");
+    assert_eq!(after.executions - before.executions, 100);
+    assert_eq!(after.token_requests - before.token_requests, 1);
+    println!(
+        "(m) 100 requests on an ended token: 1 token request, 100 executions, {} refused by the upstream and sent again",
+        after.rejected - before.rejected
+    );
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_does_not_notice_twenty_refreshes() {
+    let world = World::with_lifetime(Duration::from_secs(2)).await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    let mut stream = daemon.request(reqwest::Method::GET, "/mcp/demo").send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let before = world.counters();
+    let began = Instant::now();
+    let mut chunks = 0;
+    while world.counters().refreshes < before.refreshes + 20 {
+        let chunk = stream.chunk().await.unwrap();
+        assert!(chunk.is_some(), "the stream ended after {:.1?}", began.elapsed());
+        chunks += 1;
+        assert!(began.elapsed() < Duration::from_secs(120), "no 20 refreshes in two minutes");
+    }
+    let after = world.counters();
+    assert_eq!((after.streams_open, after.streams_closed), (1, before.streams_closed), "it is still the same stream");
+    println!(
+        "(m) one stream over {} refreshes in {:.0?}: {chunks} chunks, no break",
+        after.refreshes - before.refreshes,
+        began.elapsed()
+    );
+    drop(stream);
+    daemon.kill().await;
+}
+
 /// A provider that keeps the previous token until the new one was used: every login can be kept.
 fn forgiving() -> Behaviour {
     Behaviour { access_lifetime: Duration::from_secs(2), rotation: Rotation::PreviousUntilUsed, ..Behaviour::default() }

@@ -90,7 +90,7 @@ fn test(tree: &Path, mutation: &Mutation) -> Result<Verdict> {
     let mut tests = cargo();
     tests.current_dir(tree).env("CARGO_TARGET_DIR", target).env("EVERFRESH_KILLS", "4").env("RUST_BACKTRACE", "0");
     tests.args(["nextest", "run", "--config-file", "nextest.toml", "--color", "never"]);
-    mutation.noticed_by.iter().for_each(|package| drop(tests.args(["--package", package])));
+    tests.args(mutation.noticed_by.iter().flat_map(|package| ["--package", package]));
     let ended = tests.stdin(Stdio::null()).output().map_err(|error| format!("cargo nextest: {error}"))?;
     let said = String::from_utf8_lossy(&ended.stderr);
     if ended.status.success() {

@@ -479,7 +479,7 @@ impl Application {
             None => (&tokens.access_token, TokenKind::AccessToken),
         };
         if let Err(failure) = self.inner.oauth.revoke(settings, &record.binding, token, kind).await {
-            tracing::warn!(server = %record.id, message = failure.message, "the login is erased but could not be revoked");
+            tracing::warn!(server = %record.id, cause = failure.message, "the login is erased but could not be revoked");
         }
     }
 

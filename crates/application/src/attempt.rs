@@ -175,7 +175,7 @@ impl Attempts {
     async fn revoke(&self, server: &ServerSettings, record: &GrantRecord) {
         let Some(token) = record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref()) else { return };
         if let Err(failure) = self.oauth.revoke(server, &record.binding, token, TokenKind::RefreshToken).await {
-            tracing::info!(server = %record.id, message = failure.message, "superseded tokens could not be revoked");
+            tracing::info!(server = %record.id, cause = failure.message, "superseded tokens could not be revoked");
         }
     }
 

@@ -125,7 +125,7 @@ impl Board {
                 let message = failure.message.clone();
                 tracing::warn!(
                     server = %grant, %attempt_id, reason = reason.as_str(), duration_ms, http_status = failure.http_status,
-                    oauth_error = failure.oauth_error, message, "OAuth token refresh failed"
+                    oauth_error = failure.oauth_error, cause = failure.message, "OAuth token refresh failed"
                 );
                 let next_attempt_at = denial.retry_after.map(|wait| now.after(wait));
                 let kind = PublicEventKind::RefreshFailed { attempt_id, reason, message, next_attempt_at };

@@ -142,6 +142,14 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) {
+        for note in self.take_in(event) {
+            self.note(&note);
+        }
+    }
+
+    /// Handles an event but for its notes, which are returned.
+    fn take_in(&mut self, event: Event) -> Vec<Note> {
+        let mut notes = Vec::new();
         let now = self.clock.now();
         for action in self.advance(now, event) {
             match action {
@@ -149,10 +157,11 @@ impl Driver {
                     self.under_way.spawn(report_on(Arc::clone(&self.attempts), attempt));
                 }
                 Action::Publish(grant) => self.publish(&grant),
-                Action::Note(note) => self.note(&note),
+                Action::Note(note) => notes.push(note),
             }
         }
         self.board.in_flight(self.engine.in_flight());
+        notes
     }
 
     /// At the most detailed level of the log, every step can be run again from it.
@@ -193,8 +202,10 @@ impl Driver {
         let report = ended.report.clone();
         // Taken before the end is handled: those who wait for it do not wait in vain.
         let waiters = self.waiters.remove(&report.grant).unwrap_or_default();
-        self.handle(Event::AttemptEnded(report.clone()));
+        // First how it ended, then what follows from that.
+        let notes = self.take_in(Event::AttemptEnded(report.clone()));
         self.board.attempt_ended(self.clock.now(), &ended);
+        notes.iter().for_each(|note| self.note(note));
         for waiter in waiters {
             drop(waiter.send(Some(report.clone())));
         }

@@ -106,6 +106,8 @@ impl Policy {
     pub fn validate(&self) -> Result<(), Vec<InvalidPolicy>> {
         let checks = [
             ("threshold", "between 0.5 and 0.95", (0.5..=0.95).contains(&self.threshold)),
+            ("early_spread", "between 0 and 0.2", (0.0..=0.2).contains(&self.early_spread)),
+            ("backoff_spread", "between 0 and 1", (0.0..=1.0).contains(&self.backoff_spread)),
             ("min_spacing", "at least 100 ms", self.min_spacing >= Duration::from_millis(100)),
             ("backoff_base", "at least 100 ms", self.backoff_base >= Duration::from_millis(100)),
             ("backoff_cap", "at least backoff_base", self.backoff_cap >= self.backoff_base),

@@ -2,7 +2,7 @@
 
 use crate::ids::Spread;
 use crate::policy::Policy;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, part_of};
 use crate::token::TokenFacts;
 
 /// The moment from which `tokens` are to be refreshed.
@@ -18,13 +18,13 @@ pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Times
     let wanted = match (tokens.refresh_in, tokens.lifetime) {
         (Some(wanted), Some(lifetime)) => wanted.min(lifetime),
         (Some(wanted), None) => wanted,
-        (None, Some(lifetime)) => lifetime.mul_f64(part),
+        (None, Some(lifetime)) => part_of(lifetime, part),
         (None, None) => policy.soft_refresh,
     };
     let wanted = policy.keep_alive.map_or(wanted, |longest| wanted.min(longest));
     let by_access_token = tokens.issued_at.after(wanted);
     let by_refresh_token = match (tokens.refresh_token_issued_at, tokens.refresh_token_lifetime) {
-        (Some(issued_at), Some(lifetime)) => Some(issued_at.after(lifetime.mul_f64(part))),
+        (Some(issued_at), Some(lifetime)) => Some(issued_at.after(part_of(lifetime, part))),
         _ => None,
     };
     by_refresh_token.filter(|at| *at > tokens.issued_at).map_or(by_access_token, |at| at.min(by_access_token))
@@ -55,6 +55,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_numbers_at_all_make_it_panic_or_leave_the_life_of_the_token(
+            lifetime in proptest::option::of(1_u64..), refresh_in in proptest::option::of(1_u64..),
+            refresh_lifetime in proptest::option::of(1_u64..), spread: u64, age in 0_i64..4_000_000_000_000,
+        ) {
+            let mut tokens = tokens(lifetime.map(Duration::from_secs));
+            tokens.refresh_in = refresh_in.map(Duration::from_secs);
+            tokens.refresh_token_issued_at = Some(Timestamp::from_millis(tokens.issued_at.as_millis() - age));
+            tokens.refresh_token_lifetime = refresh_lifetime.map(Duration::from_secs);
+            let at = refresh_at(&tokens, Spread(spread), &Policy::default());
+            prop_assert!(at > tokens.issued_at && tokens.expires_at().is_none_or(|end| at <= end), "{at}");
+        }
+
         #[test]
         fn any_known_lifetime_is_refreshed_in_its_last_fifth_or_a_little_before(secs in 1_u64..1_000_000_000, spread: u64) {
             let tokens = tokens(Some(Duration::from_secs(secs)));

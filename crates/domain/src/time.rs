@@ -96,6 +96,12 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// So large a part of `time`; never a panic, however large or strange the numbers are.
+pub(crate) fn part_of(time: Duration, part: f64) -> Duration {
+    let seconds = time.as_secs_f64() * part;
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

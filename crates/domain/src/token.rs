@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Generation;
 use crate::policy::Policy;
 use crate::secret::{Fingerprint, Secret, danger_plaintext};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, part_of};
 
 /// The part of a refresh token's lifetime in which its end is warned of: a provider that renews
 /// refresh tokens has done so by then, at four fifths of it.
@@ -163,13 +163,13 @@ impl TokenFacts {
         if self.refresh_token.is_some() {
             return None;
         }
-        let margin = self.lifetime?.mul_f64(1.0 - policy.threshold).min(policy.warn_before_end);
+        let margin = part_of(self.lifetime?, 1.0 - policy.threshold).min(policy.warn_before_end);
         Some(self.expires_at()?.before(margin))
     }
 
     /// From when the end of the refresh token is warned of: it should have been renewed by then.
     pub fn refresh_token_warned_from(&self, policy: &Policy) -> Option<Timestamp> {
-        let margin = self.refresh_token_lifetime?.mul_f64(MARGIN_OF_RENEWAL).min(policy.warn_before_credential_end);
+        let margin = part_of(self.refresh_token_lifetime?, MARGIN_OF_RENEWAL).min(policy.warn_before_credential_end);
         let end = self.refresh_token_expires_at().filter(|_| self.refresh_token.is_some());
         end.map(|end| end.before(margin))
     }
@@ -188,6 +188,8 @@ impl TokenFacts {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn response(refresh_token: Option<&str>) -> TokenResponse {
@@ -215,6 +217,21 @@ mod tests {
         let fourth = third.renewed(response(None), Timestamp::from_millis(12_000));
         assert_eq!(fourth.refresh_token, Some(Secret::new("r3")));
         assert_eq!(fourth.refresh_token_issued_at, Some(Timestamp::from_millis(9_000)));
+    }
+
+    proptest! {
+        /// Whatever providers leave out, send as null (which is read as left out) or rotate.
+        #[test]
+        fn no_sequence_of_answers_loses_the_refresh_token(answers in prop::collection::vec(prop::option::of("[a-z]{1,4}"), 0..20)) {
+            let mut tokens = TokenSet::issued(response(Some("first")), Timestamp::EPOCH, &["read".into()]);
+            let mut newest = "first".to_owned();
+            for answer in answers {
+                tokens = tokens.renewed(response(answer.as_deref()), Timestamp::from_millis(1));
+                newest = answer.unwrap_or(newest);
+                prop_assert_eq!(tokens.refresh_token.as_ref(), Some(&Secret::new(newest.as_str())));
+                prop_assert_eq!(&tokens.scopes, &["read"]);
+            }
+        }
     }
 
     #[test]

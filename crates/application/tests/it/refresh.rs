@@ -236,3 +236,13 @@ async fn a_refresh_token_that_nobody_renews_is_warned_of_before_it_ends() {
     pass(HOUR * 24 * 5).await;
     assert_eq!(world.reason(), "refresh_token_rejected");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lifetime_counts_from_the_moment_the_request_was_sent() {
+    let world = World::logged_in(Behaviour::default()).await;
+    world.with(|model| model.switches.delay_ms = 40_000);
+    world.app.refresh(&grant()).await.unwrap();
+    let status = world.status();
+    let issued_at = status.tokens.unwrap().issued_at;
+    assert_eq!(issued_at, status.last_attempt_at.unwrap(), "not 40 s later, when the answer came");
+}

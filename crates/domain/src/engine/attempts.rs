@@ -9,7 +9,7 @@ use super::{Engine, Grant};
 use crate::budget::Budget;
 use crate::ids::{AttemptId, GrantId};
 use crate::status::LastFailure;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, part_of};
 
 impl Engine {
     /// Moves every grant whose time has come into its endpoint's queue.
@@ -193,7 +193,7 @@ impl Engine {
         self.queue.retain(|queued| queued != key);
         for id in waiting.into_iter().chain(troubled) {
             let over = self.policy.release_spread;
-            self.change(now, &id, out, |grant| grant.released(now.after(over.mul_f64(grant.spread.fraction()))));
+            self.change(now, &id, out, |grant| grant.released(now.after(part_of(over, grant.spread.fraction()))));
         }
     }
 

@@ -22,7 +22,7 @@ use crate::grant::GrantFacts;
 use crate::ids::{AttemptId, Generation, GrantId};
 use crate::policy::Policy;
 use crate::status::{GrantStatus, UpstreamVerdict};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, part_of};
 use endpoint::Endpoint;
 use grant::Grant;
 
@@ -295,7 +295,7 @@ impl Grant {
     }
 
     fn resumed(&mut self, now: Timestamp, over: std::time::Duration) {
-        let at = now.after(over.mul_f64(self.spread.fraction()));
+        let at = now.after(part_of(over, self.spread.fraction()));
         self.spread_until = Some(at);
         self.held_until = None;
         if self.retry_at.is_some() || self.is_issued_in_the_future(now) {

@@ -153,3 +153,22 @@ fn after_a_resume_everything_is_due_within_ten_seconds() {
     }
     assert!(stage.now.since(woke) <= secs(10), "{:?}", stage.now.since(woke));
 }
+
+#[test]
+fn after_a_resume_attempts_are_spread() {
+    let mut stage = Stage::new();
+    for n in 0..50 {
+        let mut elsewhere = facts(secs(0), HOUR);
+        elsewhere.endpoint = format!("as{n}.example");
+        stage.load(&format!("server-{n}"), elsewhere);
+    }
+    stage.now = START.after(HOUR.saturating_mul(8));
+    let woke = stage.now;
+    stage.tell(Event::ClockJumped);
+    let mut soon = 0;
+    while stage.now.since(woke) < secs(2) {
+        soon += stage.begun().len();
+        stage.step();
+    }
+    assert!((1..25).contains(&soon), "{soon} of 50 in the first two seconds");
+}

@@ -388,3 +388,17 @@ fn a_clock_set_back_keeps_spacing_and_no_more_than_that() {
     next_life.step();
     assert_eq!(next_life.one().started_at.since(before.before(HOUR)), secs(10));
 }
+
+#[test]
+fn a_resume_ends_a_backoff() {
+    let mut stage = Stage::settled(secs(3_000), HOUR);
+    for _ in 0..14 {
+        let attempt = stage.next();
+        stage.fail(&attempt, FailureClass::Network);
+    }
+    stage.pass(secs(20));
+    assert!(stage.status("linear").next_attempt_at.is_some_and(|at| at.since(stage.now) >= secs(200)));
+    stage.tell(Event::ClockJumped);
+    let woke = stage.now;
+    assert!(stage.next().started_at.since(woke) <= secs(10));
+}

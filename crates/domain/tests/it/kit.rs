@@ -99,6 +99,16 @@ impl Stage {
         self.tell(Event::Woke);
     }
 
+    /// The next attempt to begin, whenever that is.
+    pub(crate) fn next(&mut self) -> Attempt {
+        loop {
+            match self.begun().pop() {
+                Some(attempt) => return attempt,
+                None => self.step(),
+            }
+        }
+    }
+
     /// The attempts that began since the last call.
     pub(crate) fn begun(&mut self) -> Vec<Attempt> {
         std::mem::take(&mut self.attempts)

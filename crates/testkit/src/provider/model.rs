@@ -400,7 +400,8 @@ impl Model {
         let lifetime = self.behaviour.access_lifetime;
         let access_token = self.tokens.issue_access(now, family, lifetime);
         let seconds = lifetime.as_secs();
-        let scope = self.scopes.get(&family).cloned().unwrap_or_default();
+        let asked = self.scopes.get(&family).cloned().unwrap_or_default();
+        let scope = self.switches.scope_told.clone().unwrap_or(asked);
         let mut answer = json!({ "access_token": access_token, "token_type": "Bearer", "scope": scope });
         match self.switches.expires_in {
             ExpiresIn::Absent => {}

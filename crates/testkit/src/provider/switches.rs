@@ -148,6 +148,8 @@ pub struct Switches {
     pub refresh_expiry_member: String,
     /// Whether answers are form-encoded.
     pub form_encoded: bool,
+    /// The scopes that answers name, where they are not those that were asked for.
+    pub scope_told: Option<String>,
     /// The status of a good answer.
     pub success_status: u16,
     /// What the token endpoint does instead.
@@ -186,6 +188,7 @@ impl Default for Switches {
             refresh_token_expires_in: None,
             refresh_expiry_member: "refresh_token_expires_in".to_owned(),
             form_encoded: false,
+            scope_told: None,
             success_status: 200,
             fault: None,
             fault_count: None,
