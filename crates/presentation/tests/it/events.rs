@@ -97,8 +97,11 @@ async fn a_listener_gets_a_snapshot_and_then_what_happens() {
     assert_eq!(refreshed["server"]["token"]["generation"], 2, "the state is that after the event");
     home.provider.with(|model| model.revoke_all());
     home.application.refresh(&"demo".parse().unwrap()).await.unwrap();
-    let failed = events.next_of("oauth.refresh_failed").await.data;
-    assert_eq!(failed["detail"]["reason"], "refresh_token_rejected");
+    // The token before the refused one is tried as well.
+    let first = events.next_of("oauth.refresh_failed").await.data;
+    assert_eq!(first["detail"]["reason"], "retrying_provider");
+    let last = events.next_of("oauth.refresh_failed").await.data;
+    assert_eq!(last["detail"]["reason"], "refresh_token_rejected");
     let ended = events.next_of("oauth.login_required").await.data;
     assert_eq!(ended["detail"]["reason"], "refresh_token_rejected");
     assert_eq!(ended["server"]["health"]["level"], "unhealthy");
