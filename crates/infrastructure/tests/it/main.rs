@@ -6,6 +6,7 @@ mod dialer;
 mod dialer_tls;
 mod oauth;
 mod oauth_field;
+mod providers;
 mod raw;
 mod store;
 mod store_damage;

@@ -4,10 +4,12 @@
 mod client;
 mod http;
 mod model;
+mod presets;
 mod switches;
 mod tokens;
 
 pub use client::ModelClient;
 pub use http::ProviderServer;
 pub use model::{Access, Behaviour, Counters, Manner, Model, Reply, Rotation};
+pub use presets::{Preset, presets};
 pub use switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};

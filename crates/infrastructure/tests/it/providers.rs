@@ -1,0 +1,116 @@
+//! Every provider that is known, over HTTP: a login is made once, and kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use everfresh_application::{
+    Application, CallbackQuery, LoginSettings, OAuthSettings, Parts, RefreshOutcome, ResourceSetting, ServerSettings,
+};
+use everfresh_domain::login::LoginOutcome;
+use everfresh_domain::{GrantId, Policy, Secret};
+use everfresh_infrastructure::http::HttpFactory;
+use everfresh_infrastructure::oauth::HttpOAuth;
+use everfresh_infrastructure::secrets::SystemSecrets;
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
+use everfresh_testkit::mcp::McpServer;
+use everfresh_testkit::memory::MemoryStore;
+use everfresh_testkit::metrics::CountingMetrics;
+use everfresh_testkit::provider::{Model, Preset, ProviderServer, ResourceRule, presets};
+
+fn grant() -> GrantId {
+    "linear".parse().unwrap()
+}
+
+async fn application() -> Application {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let clock = Arc::new(SystemClock::default());
+    let oauth = Arc::new(HttpOAuth::new(HttpFactory::new(), Arc::clone(&clock) as _));
+    let quick = Duration::from_millis(100);
+    Application::start(Parts {
+        store: Arc::new(MemoryStore::default()),
+        oauth: Arc::clone(&oauth) as _,
+        discovery: oauth,
+        secrets: Arc::new(SystemSecrets),
+        clock,
+        entropy: Arc::new(SystemEntropy),
+        metrics: Arc::new(CountingMetrics::default()),
+        policy: Policy { min_spacing: quick, backoff_base: quick, ..Policy::default() },
+        login: LoginSettings {
+            redirect_uri: "http://127.0.0.1:7411/oauth/callback".into(),
+            ..LoginSettings::default()
+        },
+        servers: Vec::new(),
+    })
+    .await
+    .unwrap()
+}
+
+async fn log_in(app: &Application, provider: &ProviderServer) -> LoginOutcome {
+    let pairs = |text: &str| -> BTreeMap<String, String> {
+        let query = text.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    };
+    let started = app.start_login(&grant(), None).await.unwrap();
+    let reply = provider.with(|model| model.authorize(&pairs(&started.authorization_url)));
+    let (_, location) = reply.headers.iter().find(|(name, _)| name == "location").unwrap();
+    let answer = pairs(location);
+    let answer = CallbackQuery {
+        code: answer.get("code").map(Secret::new),
+        state: answer.get("state").map(Secret::new),
+        iss: answer.get("iss").cloned(),
+        ..CallbackQuery::default()
+    };
+    app.finish_login(answer).await.unwrap().outcome
+}
+
+/// Two refreshes; the first may take the provider's objections to the request's shape.
+async fn refresh_twice(app: &Application, preset: &Preset) {
+    let mut refreshed = 0;
+    for _ in 0..8 {
+        match app.refresh(&grant()).await.unwrap() {
+            RefreshOutcome::Refreshed(_) => refreshed += 1,
+            RefreshOutcome::Failed(status) => {
+                let shape = status.last_failure.as_ref().and_then(|last| last.failure.oauth_error.clone());
+                assert!(
+                    shape.is_some_and(|code| ["invalid_target", "invalid_scope"].contains(&code.as_str())),
+                    "{}: {status:?}",
+                    preset.name
+                );
+            }
+            RefreshOutcome::NotPossible(status) => panic!("{}: {status:?}", preset.name),
+        }
+        if refreshed == 2 {
+            return;
+        }
+    }
+    panic!("{}: refreshed {refreshed} times", preset.name);
+}
+
+#[tokio::test]
+async fn the_login_of_every_known_provider_is_kept() {
+    for preset in presets() {
+        let mut model = Model::new(preset.behaviour.clone());
+        model.switches = preset.switches.clone();
+        let provider = ProviderServer::start(model).await.unwrap();
+        let upstream = McpServer::start(&provider).await.unwrap();
+        let app = application().await;
+        let rejects = preset.switches.resource == ResourceRule::Rejected;
+        let resource = if rejects { ResourceSetting::None } else { ResourceSetting::Auto };
+        let oauth = OAuthSettings { resource, scopes: vec!["read".into()], ..OAuthSettings::default() };
+        let server = ServerSettings { oauth, ..ServerSettings::new(grant().server, upstream.url()) };
+        app.add_server(server).await.unwrap();
+        assert_eq!(log_in(&app, &provider).await, LoginOutcome::Succeeded, "{}", preset.name);
+        if preset.behaviour.issues_refresh_tokens {
+            refresh_twice(&app, &preset).await;
+            assert_eq!(app.server(&grant()).unwrap().health.reason.as_str(), "ok", "{}", preset.name);
+        }
+        assert!(app.token(&grant()).await.is_ok(), "{}", preset.name);
+        let view = app.server(&grant()).unwrap();
+        assert!(view.status.has_valid_token(app.now()), "{}", preset.name);
+        let counters = provider.with(|model| model.counters);
+        let seen = (counters.registrations, counters.authorizations, counters.exchanges, counters.reuses);
+        assert_eq!(seen, (1, 1, 1, 0), "{}", preset.name);
+        app.shutdown().await;
+    }
+}
