@@ -70,8 +70,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         what: "waiters answered in vain",
         file: "crates/application/src/driver.rs",
         text: r"        let waiters = self.waiters.remove(&report.grant).unwrap_or_default();
-        self.handle(Event::AttemptEnded(report.clone()));",
-        instead: r"        self.handle(Event::AttemptEnded(report.clone()));
+        // First how it ended, then what follows from that.
+        let notes = self.take_in(Event::AttemptEnded(report.clone()));",
+        instead: r"        let notes = self.take_in(Event::AttemptEnded(report.clone()));
         let waiters = self.waiters.remove(&report.grant).unwrap_or_default();",
         noticed_by: &["everfresh-application"],
     },
