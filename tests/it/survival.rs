@@ -82,6 +82,9 @@ async fn a_stream_does_not_notice_twenty_refreshes() {
         began.elapsed()
     );
     drop(stream);
+    let told = everfresh_domain::engine::trace::replay(daemon.trace()).unwrap();
+    println!("(n) {told} steps of the engine, run again from the log of the daemon: each answered as it was");
+    assert!(told > 40, "{told} steps");
     daemon.kill().await;
 }
 

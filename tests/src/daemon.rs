@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use everfresh_domain::engine::trace::TraceLine;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -226,6 +227,14 @@ impl Daemon {
     pub async fn expect_call(&self, server: &str) {
         let (status, body) = self.call_tool(server, "add").await;
         assert_eq!((status, body["result"]["content"][0]["text"].as_str()), (200, Some("5")), "{body}");
+    }
+
+    /// The steps of the engine that it logged, over all its lives in this folder.
+    pub fn trace(&self) -> Vec<TraceLine> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let steps = lines.filter_map(|line| serde_json::from_str(line["step"].as_str()?).ok());
+        steps.collect()
     }
 
     /// What the daemon logged, over all its lives in this folder.

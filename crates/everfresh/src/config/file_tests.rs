@@ -2,18 +2,11 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 
-fn problems(text: &str) -> Vec<String> {
-    match parse(text, Path::new("/etc/everfresh")) {
-        Ok(config) => panic!("accepted: {config:?}"),
-        Err(problems) => problems.iter().map(ToString::to_string).collect(),
-    }
-}
-
-#[test]
-fn the_example_of_the_manual_is_read_whole() {
-    let text = r#"
+const EXAMPLE: &str = r#"
 listen = "127.0.0.1:7411"
 local_key = "required"
 store = "sled"
@@ -44,6 +37,17 @@ scopes = ["read"]
 resource = "auto"
 extra_params = { audience = "..." }
 "#;
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text, Path::new("/etc/everfresh")) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_example_of_the_manual_is_read_whole() {
+    let text = EXAMPLE;
     let config = parse(text, Path::new("/etc/everfresh")).unwrap();
     assert_eq!(config.policy, everfresh_domain::Policy::default());
     let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
@@ -142,5 +146,30 @@ fn single_mistakes_have_their_own_words() {
     for (text, expected) in cases {
         let found = problems(text).join("\n");
         assert!(found.contains(expected), "{text}: {found}");
+    }
+}
+
+proptest! {
+    /// Whatever is cut out of a good configuration, put into it, or made up: an error, never a panic,
+    /// and each in a line that is there.
+    #[test]
+    fn no_text_makes_it_panic(
+        edits in prop::collection::vec((0_usize..900, 0_usize..40, "[a-z0-9\"'=\\[\\]{}.,#\\n -]{0,12}"), 1..6), strange in ".{0,200}",
+    ) {
+        let mut text = EXAMPLE.to_owned();
+        for (at, cut, put) in edits {
+            let at = at.min(text.len());
+            text.replace_range(at..(at + cut).min(text.len()), &put);
+        }
+        for text in [text, strange] {
+            if let Err(problems) = parse(&text, Path::new("/etc/everfresh")) {
+                prop_assert!(!problems.is_empty());
+                for problem in problems {
+                    let told = problem.to_string();
+                    let line = told.split_once(':').and_then(|(line, _)| line.parse::<usize>().ok());
+                    prop_assert!(line.is_some_and(|line| (1..=text.lines().count() + 1).contains(&line)), "{told}");
+                }
+            }
+        }
     }
 }
