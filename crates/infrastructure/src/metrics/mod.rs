@@ -90,6 +90,7 @@ impl Metrics for PrometheusMetrics {
         gauge!("everfresh_refresh_next_attempt_timestamp_seconds", &labels).set(moment(status.next_attempt_at));
         gauge!("everfresh_refresh_last_success_timestamp_seconds", &labels).set(moment(status.last_success_at));
         gauge!("everfresh_refresh_retries", &labels).set(f64::from(status.retry_count));
+        gauge!("everfresh_clock_skew_seconds", &labels).set(status.clock_skew_s.unwrap_or_default() as f64);
         gauge!("everfresh_health_level", &labels).set(level(health));
     }
 
@@ -102,6 +103,7 @@ impl Metrics for PrometheusMetrics {
             "everfresh_refresh_next_attempt_timestamp_seconds",
             "everfresh_refresh_last_success_timestamp_seconds",
             "everfresh_refresh_retries",
+            "everfresh_clock_skew_seconds",
             "everfresh_health_level",
         ];
         for name in gauges {
