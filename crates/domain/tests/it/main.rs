@@ -4,4 +4,5 @@ mod endpoint;
 mod engine;
 mod health;
 mod kit;
+mod lifecycle;
 mod record;

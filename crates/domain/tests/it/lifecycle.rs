@@ -1,0 +1,90 @@
+//! Grants that come, go and change while something is under way.
+
+use everfresh_domain::engine::{Event, Trigger};
+use everfresh_domain::failure::FailureClass;
+use everfresh_domain::status::RefreshState;
+use everfresh_domain::{Generation, Policy};
+
+use crate::kit::{HOUR, Stage, facts, grant, secs};
+
+#[test]
+fn a_difference_of_the_clocks_is_noted_beyond_a_minute_either_way() {
+    let mut stage = Stage::settled(secs(60), HOUR);
+    for (ahead_s, noted) in [(60, None), (61, Some(61)), (-60, None), (-61, Some(-61)), (0, None)] {
+        stage.tell(Event::ClockSkewSeen { grant: grant("linear"), ahead_s });
+        assert_eq!(stage.status("linear").clock_skew_s, noted, "{ahead_s}");
+    }
+}
+
+#[test]
+fn a_grant_that_is_loaded_anew_takes_no_answer_from_before() {
+    let mut stage = Stage::settled(secs(3_000), HOUR);
+    let attempt = stage.next();
+    stage.load("linear", facts(secs(10), HOUR));
+    stage.succeed(&attempt, HOUR * 5);
+    let status = stage.status("linear");
+    assert_eq!((status.generation, status.state), (Generation(1), RefreshState::Scheduled));
+    assert_eq!(status.tokens.and_then(|tokens| tokens.lifetime), Some(HOUR));
+}
+
+#[test]
+fn new_numbers_move_every_schedule() {
+    let mut stage = Stage::settled(secs(60), HOUR);
+    let before = stage.status("linear").next_attempt_at.expect("a schedule");
+    let policy = Policy { threshold: 0.5, ..Policy::default() };
+    stage.tell(Event::PolicyChanged(Box::new(policy.clone())));
+    let after = stage.status("linear").next_attempt_at.expect("a schedule");
+    assert!((secs(1_000)..=secs(1_100)).contains(&before.since(after)), "{:?}", before.since(after));
+    assert_eq!(stage.engine.next_wake().map(|wake| wake.at), Some(after));
+    assert_eq!(*stage.engine.policy(), policy);
+}
+
+#[test]
+fn nothing_is_left_of_a_removed_grant() {
+    let mut stage = Stage::settled(secs(60), HOUR);
+    assert_eq!(stage.engine.grants().collect::<Vec<_>>(), [&grant("linear")]);
+    stage.tell(Event::Removed { grant: grant("linear") });
+    assert_eq!((stage.engine.next_wake(), stage.engine.grants().count()), (None, 0));
+}
+
+#[test]
+fn nothing_is_left_of_a_removed_grant_that_waited_for_its_provider() {
+    let mut stage = Stage::settled(secs(3_000), HOUR);
+    for _ in 0..8 {
+        let attempt = stage.next();
+        stage.fail(&attempt, FailureClass::Provider);
+    }
+    stage.load("github", facts(secs(7_200), HOUR));
+    assert!(stage.begun().is_empty(), "the breaker of their provider holds it back");
+    stage.tell(Event::Removed { grant: grant("linear") });
+    assert!(stage.engine.next_wake().is_some(), "it waits for its turn to probe");
+    stage.tell(Event::Removed { grant: grant("github") });
+    assert_eq!(stage.engine.next_wake(), None);
+}
+
+#[test]
+fn a_wish_is_forgotten_when_its_server_is_switched_off() {
+    let mut stage = Stage::settled(secs(3_000), HOUR);
+    let attempt = stage.next();
+    stage.succeed(&attempt, HOUR);
+    stage.tell(Event::RefreshWanted { grant: grant("linear"), trigger: Trigger::User });
+    for enabled in [false, true] {
+        stage.tell(Event::Switched { grant: grant("linear"), enabled });
+    }
+    stage.pass(secs(60));
+    assert!(stage.begun().is_empty(), "nobody wants it any more");
+    stage.tell(Event::RefreshWanted { grant: grant("linear"), trigger: Trigger::User });
+    stage.tell(Event::Switched { grant: grant("linear"), enabled: true });
+    assert_eq!(stage.begun().len(), 1, "switching on what is on forgets nothing");
+}
+
+#[test]
+fn only_scopes_that_the_login_lacks_are_missing_and_all_that_were_demanded_are_asked_for() {
+    let mut stage = Stage::settled(secs(60), HOUR);
+    let scopes = ["read", "write"].map(str::to_owned).to_vec();
+    stage.tell(Event::ScopesDemanded { grant: grant("linear"), scopes });
+    stage.tell(Event::ScopesDemanded { grant: grant("linear"), scopes: vec!["admin".into(), "write".into()] });
+    let status = stage.status("linear");
+    assert_eq!(status.missing_scopes, ["admin", "write"]);
+    assert_eq!(status.needed_scopes, ["read", "write", "admin"], "each once, in the order they were demanded");
+}
