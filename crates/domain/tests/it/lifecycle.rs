@@ -3,9 +3,9 @@
 use everfresh_domain::engine::{Event, Trigger};
 use everfresh_domain::failure::FailureClass;
 use everfresh_domain::status::RefreshState;
-use everfresh_domain::{Generation, Policy};
+use everfresh_domain::{Generation, GrantFacts, Policy, Reason};
 
-use crate::kit::{HOUR, Stage, facts, grant, secs};
+use crate::kit::{HOUR, START, Stage, facts, grant, secs};
 
 #[test]
 fn a_difference_of_the_clocks_is_noted_beyond_a_minute_either_way() {
@@ -87,4 +87,17 @@ fn only_scopes_that_the_login_lacks_are_missing_and_all_that_were_demanded_are_a
     let status = stage.status("linear");
     assert_eq!(status.missing_scopes, ["admin", "write"]);
     assert_eq!(status.needed_scopes, ["read", "write", "admin"], "each once, in the order they were demanded");
+}
+
+#[test]
+fn the_warning_of_a_client_secret_comes_without_anything_happening() {
+    let day = HOUR * 24;
+    let mut stage = Stage::new();
+    let year = GrantFacts { client_secret_expires_at: Some(START.after(day * 30)), ..facts(secs(0), day * 365) };
+    stage.load("linear", year);
+    assert_eq!(stage.engine.next_wake().map(|wake| wake.at), Some(START.after(day * 23)));
+    assert_eq!(stage.health("linear").reason, Reason::Ok);
+    stage.step();
+    assert_eq!(stage.health("linear").reason, Reason::ClientSecretExpiring);
+    assert!(stage.engine.next_wake().is_some_and(|wake| wake.at > stage.now), "and is told once");
 }

@@ -6,8 +6,8 @@ use everfresh_domain::grant::{
     AttemptMark, Binding, CLIENT_REFUSALS_CONFIRMED, ClientAuthMethod, ClientRegistration, REFUSED_KEPT, RequestShape,
 };
 use everfresh_domain::{
-    AttemptId, Failure, FailureClass, Fingerprint, Generation, GrantRecord, LoginEnd, Secret, Timestamp, TokenResponse,
-    TokenSet,
+    AttemptId, Budget, Failure, FailureClass, Fingerprint, Generation, GrantRecord, LoginEnd, Policy, Secret,
+    Timestamp, TokenResponse, TokenSet,
 };
 
 use crate::kit::{HOUR, START, grant};
@@ -175,4 +175,36 @@ fn a_logout_erases_the_tokens_and_begins_a_new_generation() {
     assert_eq!((out.generation, &out.tokens, out.sendable()), (Generation(2), &None, None));
     assert_eq!((out.attempt, out.previous_refresh_token, out.ended), (None, None, Some(LoginEnd::LoggedOut)));
     assert_eq!(out.last_success_at, Some(Timestamp::from_millis(START.as_millis())));
+}
+
+#[test]
+fn each_step_writes_what_another_life_of_the_process_needs() {
+    let lost = failed(&logged_in(), FailureClass::AnswerLost);
+    assert!(lost.answer_lost.is_some());
+    let budget = Budget::default().paid(START, &Policy::default());
+    let mark = AttemptMark { attempt: AttemptId { run: 1, number: 2 }, refresh_token: print("r1"), started_at: START };
+    let marked = lost.attempting(mark, budget);
+    assert_eq!((marked.budget, marked.last_attempt_at), (budget, Some(START)));
+    let later = START.after(HOUR);
+    let renewed = marked.renewed(response(Some("r2")), later);
+    assert_eq!((renewed.answer_lost, renewed.last_success_at, renewed.budget), (None, Some(later), budget));
+}
+
+#[test]
+fn a_refresh_clears_a_refusal_of_the_client_and_a_logout_leaves_no_token_behind() {
+    let doubted = failed(&logged_in(), FailureClass::ClientRejected);
+    assert_eq!(doubted.client_refusals, 1);
+    let renewed = marked(&doubted).renewed(response(Some("r2")), START.after(HOUR));
+    assert_eq!(renewed.client_refusals, 0);
+    assert_eq!(renewed.tokens.as_ref().and_then(TokenSet::expires_at), Some(START.after(HOUR * 2)));
+    let lost = failed(&renewed, FailureClass::AnswerLost);
+    assert!(lost.answer_lost.is_some() && lost.previous_refresh_token.is_some());
+    let out = lost.logged_out();
+    assert_eq!((out.tokens, out.previous_refresh_token, out.answer_lost), (None, None, None));
+}
+
+#[test]
+fn a_login_whose_server_has_moved_sends_nothing() {
+    let facts = logged_in().misplaced("elsewhere".into()).facts();
+    assert_eq!((facts.sendable, facts.ended), (None, Some(LoginEnd::IssuerChanged { detail: "elsewhere".into() })));
 }
