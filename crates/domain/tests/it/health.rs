@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use everfresh_domain::failure::{Failure, FailureClass};
 use everfresh_domain::grant::LoginEnd;
-use everfresh_domain::health::{Health, HealthAction, Level, Reason};
+use everfresh_domain::health::{AdminState, Health, HealthAction, Level, Reason};
 use everfresh_domain::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
 use everfresh_domain::{AttemptId, Generation, Policy};
 
@@ -159,4 +159,40 @@ fn no_two_reasons_share_a_text() {
         let other = *words.entry(health(&status).summary).or_insert(reason);
         assert_eq!(other, reason);
     }
+}
+
+#[test]
+fn names_are_those_of_the_interface() {
+    assert_eq!(
+        [Level::Healthy, Level::Degraded, Level::Unhealthy].map(Level::as_str),
+        ["healthy", "degraded", "unhealthy"]
+    );
+    use HealthAction as Do;
+    let actions = [Do::Login, Do::Retry, Do::ViewLogs, Do::Enable, Do::Configure, Do::None];
+    assert_eq!(actions.map(Do::as_str), ["login", "retry", "view_logs", "enable", "configure", ""]);
+}
+
+#[test]
+fn what_is_wrong_stands_in_the_detail_and_who_switched_off_is_told_apart() {
+    let misconfigured = health(&GrantStatus { misconfigured: Some("no such file".into()), ..connected() });
+    assert_eq!((misconfigured.detail.as_str(), misconfigured.admin_state), ("no such file", AdminState::Enabled));
+    assert_eq!(health(&GrantStatus { enabled: false, ..connected() }).admin_state, AdminState::Disabled);
+}
+
+#[test]
+fn a_retry_under_way_is_still_a_failure_and_a_failure_that_is_over_is_none() {
+    let retrying = retrying(FailureClass::Network);
+    let under_way = GrantStatus { state: RefreshState::Refreshing, next_attempt_at: None, ..retrying.clone() };
+    assert_eq!(health(&under_way).reason, Reason::RetryingNetwork);
+    let held_back = GrantStatus { retry_count: 0, ..retrying.clone() };
+    assert_eq!(health(&held_back).reason, Reason::RetryingNetwork);
+    let over = GrantStatus { retry_count: 0, state: RefreshState::Scheduled, ..retrying };
+    assert_eq!(health(&over).reason, Reason::Ok);
+}
+
+#[test]
+fn past_its_refresh_point_or_its_end_a_token_is_being_refreshed() {
+    let due = GrantStatus { next_attempt_at: Some(START), ..connected() };
+    assert_eq!(health(&due).reason, Reason::Refreshing);
+    assert_eq!(health(&expired(connected())).reason, Reason::Refreshing);
 }
