@@ -172,3 +172,17 @@ fn after_a_resume_attempts_are_spread() {
     }
     assert!((1..25).contains(&soon), "{soon} of 50 in the first two seconds");
 }
+
+#[test]
+fn who_only_waits_for_a_place_has_no_failure_to_show() {
+    let mut stage = Stage::with(Policy { endpoint_concurrency: 1, ..Policy::default() });
+    stage.load("unlucky", facts(secs(7_200), HOUR));
+    let attempt = stage.one();
+    stage.fail(&attempt, FailureClass::Provider);
+    stage.load("busy", facts(secs(7_200), HOUR));
+    assert_eq!(stage.one().grant.to_string(), "busy");
+    stage.load("patient", facts(secs(7_200), HOUR));
+    assert!(stage.begun().is_empty(), "there is one place");
+    assert_eq!(stage.status("patient").last_failure, None);
+    assert_eq!(stage.health("patient").reason, Reason::Refreshing);
+}
