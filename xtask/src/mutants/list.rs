@@ -85,7 +85,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         what: "issuer of the answer not compared",
-        file: "crates/application/src/login.rs",
+        file: "crates/application/src/login/answer.rs",
         text: r"        Some(iss) if *iss != flow.binding.client.issuer => {",
         instead: r"        Some(iss) if iss.is_empty() => {",
         noticed_by: &["everfresh-application"],

@@ -3,22 +3,28 @@
 //! At most one login of a grant is pending. Its `state` is used once. The code is exchanged by a
 //! task of the daemon's own: a browser that goes away loses nothing.
 
+mod answer;
+mod client;
+mod terms;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use everfresh_domain::grant::{Binding, ClientRegistration, RequestShape};
+use everfresh_domain::grant::Binding;
 use everfresh_domain::login::{FlowId, LoginOutcome, Logins};
-use everfresh_domain::{Event, Failure, Generation, GrantId, GrantRecord, LoginEnd, Secret, Timestamp, TokenSet};
+use everfresh_domain::{Event, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenSet};
 use tokio::sync::watch;
 
 use crate::access::{Access, Route};
 use crate::driver::Mailbox;
 use crate::ports::{
-    AuthorizationRequest, Clock, Discovered, DiscoveryError, Entropy, OAuthClient, OAuthDiscovery, RegistrationError,
-    RegistrationKey, Secrets, StoreError, TokenStore,
+    Clock, DiscoveryError, Entropy, OAuthClient, OAuthDiscovery, RegistrationError, Secrets, StoreError, TokenStore,
 };
-use crate::settings::{LoginSettings, ResourceSetting, ServerSettings};
+use crate::settings::LoginSettings;
 use crate::vault::Vault;
+
+use answer::{checked_code, describe};
+use terms::{binding, request, wanted_scopes};
 
 /// Outcomes that are kept for whoever asks late.
 const OUTCOMES_KEPT: usize = 64;
@@ -315,62 +321,6 @@ impl LoginDesk {
         finished.clone()
     }
 
-    /// The client to log in with: configured, or by metadata document, or registered, once.
-    async fn client(
-        &self,
-        server: &ServerSettings,
-        discovered: &Discovered,
-        redirect_uri: &str,
-        record: Option<&GrantRecord>,
-    ) -> Result<ClientRegistration, LoginError> {
-        if let Some(client_id) = &server.oauth.client_id {
-            return self.configured_client(server, discovered, client_id.clone()).await;
-        }
-        if let (Some(url), true) =
-            (&self.parts.settings.client_id_metadata_url, discovered.client_id_metadata_documents)
-        {
-            return Ok(public_client(discovered, url.clone()));
-        }
-        let redirect_uris = vec![redirect_uri.to_owned()];
-        let key = RegistrationKey { issuer: discovered.issuer.clone(), redirect_uris };
-        let dead = record.and_then(|record| match record.ended {
-            Some(LoginEnd::ClientRejected { .. }) => Some(&record.binding.client.client_id),
-            _ => None,
-        });
-        let known = match self.parts.store.registration(&key).await {
-            Err(StoreError::Unreadable { .. }) => None,
-            read => read?,
-        };
-        if let Some(known) = known {
-            let margin = self.parts.access.policy().warn_before_credential_end;
-            let secret_lives = known.secret_expires_at.is_none_or(|end| self.parts.clock.now() < end.before(margin));
-            if secret_lives && dead != Some(&known.client_id) {
-                return Ok(known);
-            }
-            self.parts.store.erase_registration(&key).await?;
-        }
-        let registered = self.parts.discovery.register(server, discovered, &key.redirect_uris).await?;
-        self.parts.store.put_registration(&key, &registered).await?;
-        Ok(registered)
-    }
-
-    async fn configured_client(
-        &self,
-        server: &ServerSettings,
-        discovered: &Discovered,
-        client_id: String,
-    ) -> Result<ClientRegistration, LoginError> {
-        use everfresh_domain::grant::ClientAuthMethod;
-
-        let Some(source) = &server.oauth.client_secret else { return Ok(public_client(discovered, client_id)) };
-        let secret = self.parts.secrets.resolve(source).await.map_err(LoginError::Secret)?;
-        let offers = |method: &str| discovered.token_endpoint_auth_methods.iter().any(|offered| offered == method);
-        let post_only = offers("client_secret_post") && !offers("client_secret_basic");
-        let auth_method =
-            if post_only { ClientAuthMethod::ClientSecretPost } else { ClientAuthMethod::ClientSecretBasic };
-        Ok(ClientRegistration { client_secret: Some(secret), auth_method, ..public_client(discovered, client_id) })
-    }
-
     /// 256 random bits as hexadecimal digits, which every parameter and PKCE (RFC 7636) allow.
     fn random(&self) -> Secret {
         Secret::new(self.parts.entropy.bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
@@ -379,102 +329,4 @@ impl LoginDesk {
     fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn public_client(discovered: &Discovered, client_id: String) -> ClientRegistration {
-    ClientRegistration {
-        issuer: discovered.issuer.clone(),
-        client_id,
-        client_secret: None,
-        auth_method: everfresh_domain::grant::ClientAuthMethod::None,
-        secret_expires_at: None,
-        redirect_uris: Vec::new(),
-    }
-}
-
-fn binding(
-    server: &ServerSettings,
-    discovered: &Discovered,
-    client: ClientRegistration,
-    requested_scopes: Vec<String>,
-) -> Binding {
-    let resource = match &server.oauth.resource {
-        ResourceSetting::Auto => Some(discovered.resource.clone().unwrap_or_else(|| server.url.clone())),
-        ResourceSetting::None => None,
-        ResourceSetting::Uri(uri) => Some(uri.clone()),
-    };
-    Binding {
-        upstream: server.url.clone(),
-        token_endpoint: discovered.token_endpoint.clone(),
-        revocation_endpoint: discovered.revocation_endpoint.clone(),
-        client,
-        resource,
-        requested_scopes,
-        extra_params: server.oauth.extra_params.clone(),
-        shape: RequestShape::default(),
-    }
-}
-
-fn request(discovered: &Discovered, flow: &Flow) -> AuthorizationRequest {
-    AuthorizationRequest {
-        authorization_endpoint: discovered.authorization_endpoint.clone(),
-        client_id: flow.binding.client.client_id.clone(),
-        redirect_uri: flow.redirect_uri.clone(),
-        scopes: flow.binding.requested_scopes.clone(),
-        resource: flow.binding.resource.clone(),
-        state: flow.state.clone(),
-        verifier: flow.verifier.clone(),
-        extra_params: flow.binding.extra_params.clone(),
-    }
-}
-
-/// The scopes to ask for (MCP authorization, "Scope Selection Strategy"): the configured ones, else
-/// the challenge's, else the resource's; with what the upstream demanded since, on top of what was
-/// asked for before; and `offline_access` where the authorization server lists it.
-fn wanted_scopes(
-    server: &ServerSettings,
-    discovered: &Discovered,
-    needed: &[String],
-    record: Option<&GrantRecord>,
-) -> Vec<String> {
-    let base = [&server.oauth.scopes, &discovered.challenge.scopes, &discovered.resource_scopes];
-    let mut scopes = base.into_iter().find(|scopes| !scopes.is_empty()).cloned().unwrap_or_default();
-    let earlier = record.filter(|_| !needed.is_empty()).map(|record| record.binding.requested_scopes.clone());
-    let offline = discovered.scopes_supported.iter().filter(|scope| *scope == "offline_access").cloned();
-    for scope in earlier.unwrap_or_default().into_iter().chain(needed.iter().cloned()).chain(offline) {
-        if !scopes.contains(&scope) {
-            scopes.push(scope);
-        }
-    }
-    scopes
-}
-
-/// The code of an answer that comes from the right issuer (RFC 9207 section 2.4) and says yes.
-fn checked_code(flow: &Flow, answer: CallbackQuery) -> Result<Secret, LoginOutcome> {
-    let failed = |message: &str| LoginOutcome::Failed { message: message.to_owned() };
-    match &answer.iss {
-        Some(iss) if *iss != flow.binding.client.issuer => {
-            return Err(failed("the answer came from another issuer than was asked; nothing of it was used"));
-        }
-        None if flow.answers_carry_iss => {
-            return Err(failed("the answer does not name its issuer, as this issuer promises; it was not used"));
-        }
-        Some(_) | None => {}
-    }
-    if let Some(code) = answer.error {
-        return Err(LoginOutcome::Denied { code: printable(&code) });
-    }
-    answer.code.ok_or_else(|| failed("the answer carries no code"))
-}
-
-fn describe(failure: &Failure) -> String {
-    match &failure.oauth_error {
-        Some(code) => format!("the provider refused the code: {}", printable(code)),
-        None => format!("the code could not be exchanged: {}", failure.message),
-    }
-}
-
-/// Foreign text as it may be shown: short, and printable ASCII only.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(64).collect()
 }
