@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates of others that belong to certain layers only.
-const PLACES: [(&str, &[&str]); 7] = [
+const PLACES: [(&str, &[&str]); 8] = [
     ("sled", &["everfresh-infrastructure"]),
     ("oauth2", &["everfresh-infrastructure"]),
     ("reqwest", &["everfresh-infrastructure", "everfresh", "everfresh-e2e"]),
@@ -37,6 +37,7 @@ const PLACES: [(&str, &[&str]); 7] = [
     ("hyper", &["everfresh-infrastructure", "everfresh-presentation", "everfresh-testkit"]),
     ("clap", &["everfresh", "xtask"]),
     ("governor", &["everfresh-application"]),
+    ("jsonwebtoken", &["everfresh-infrastructure"]),
 ];
 
 /// What the domain must not have, also not through others.

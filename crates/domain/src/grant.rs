@@ -32,6 +32,34 @@ pub enum ClientAuthMethod {
     ClientSecretBasic,
     /// `client_id` and `client_secret` in the body.
     ClientSecretPost,
+    /// An assertion signed with the client's private key (RFC 7523 section 2.2).
+    PrivateKeyJwt,
+}
+
+/// By what right tokens are asked for (RFC 6749 section 1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// A person logged in, by an authorization code or a device code; a refresh token renews it.
+    #[default]
+    AuthorizationCode,
+    /// The client's own right (RFC 6749 section 4.4).
+    ClientCredentials,
+    /// An assertion of who runs this (RFC 7523 section 2.1), as workload identities have it.
+    JwtBearer,
+    /// An identity assertion that an enterprise's identity provider hands out for this one
+    /// authorization server (RFC 8693, then RFC 7523).
+    EnterpriseManaged,
+}
+
+impl GrantType {
+    /// Whether no person is needed: tokens can be asked for at any time, with what is configured.
+    pub const fn is_unattended(self) -> bool {
+        match self {
+            Self::AuthorizationCode => false,
+            Self::ClientCredentials | Self::JwtBearer | Self::EnterpriseManaged => true,
+        }
+    }
 }
 
 /// A client as one issuer knows it.
@@ -44,6 +72,9 @@ pub struct ClientRegistration {
     /// The client secret of a confidential client.
     #[serde(with = "danger_plaintext::option")]
     pub client_secret: Option<Secret>,
+    /// The private key of a client that signs assertions, as PKCS #8 in PEM.
+    #[serde(default, with = "danger_plaintext::option")]
+    pub private_key: Option<Secret>,
     /// How the client authenticates; chosen once and never probed.
     pub auth_method: ClientAuthMethod,
     /// When the secret ends (RFC 7591 section 3.2.1), if ever.
@@ -61,12 +92,19 @@ pub struct Binding {
     pub token_endpoint: String,
     /// The revocation endpoint (RFC 7009), where there is one.
     pub revocation_endpoint: Option<String>,
+    /// By what right the tokens are asked for.
+    #[serde(default)]
+    pub grant_type: GrantType,
     /// The client that the tokens were issued to.
     pub client: ClientRegistration,
     /// The resource indicator (RFC 8707), byte for byte; `None` sends none.
     pub resource: Option<String>,
     /// The scopes that were asked for at login.
     pub requested_scopes: Vec<String>,
+    /// The private key that the tokens are bound to (RFC 9449), as PKCS #8 in base64; `None` where
+    /// they are bearer tokens.
+    #[serde(default, with = "danger_plaintext::option")]
+    pub dpop_key: Option<Secret>,
     /// Further parameters from the configuration.
     pub extra_params: BTreeMap<String, String>,
     /// What of the above a refresh request carries.

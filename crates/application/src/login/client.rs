@@ -69,6 +69,7 @@ fn public_client(discovered: &Discovered, client_id: String) -> ClientRegistrati
         issuer: discovered.issuer.clone(),
         client_id,
         client_secret: None,
+        private_key: None,
         auth_method: ClientAuthMethod::None,
         secret_expires_at: None,
         redirect_uris: Vec::new(),

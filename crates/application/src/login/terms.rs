@@ -1,7 +1,7 @@
 //! What a login asks for: scopes, resource indicator, and the request that a person opens.
 
 use everfresh_domain::GrantRecord;
-use everfresh_domain::grant::{Binding, ClientRegistration, RequestShape};
+use everfresh_domain::grant::{Binding, ClientRegistration, GrantType, RequestShape};
 
 use super::Flow;
 use crate::ports::{AuthorizationRequest, Discovered};
@@ -22,9 +22,11 @@ pub(super) fn binding(
         upstream: server.url.clone(),
         token_endpoint: discovered.token_endpoint.clone(),
         revocation_endpoint: discovered.revocation_endpoint.clone(),
+        grant_type: GrantType::AuthorizationCode,
         client,
         resource,
         requested_scopes,
+        dpop_key: None,
         extra_params: server.oauth.extra_params.clone(),
         shape: RequestShape::default(),
     }

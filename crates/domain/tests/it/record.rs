@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use everfresh_domain::grant::{
-    AttemptMark, Binding, CLIENT_REFUSALS_CONFIRMED, ClientAuthMethod, ClientRegistration, REFUSED_KEPT, RequestShape,
+    AttemptMark, Binding, CLIENT_REFUSALS_CONFIRMED, ClientAuthMethod, ClientRegistration, GrantType, REFUSED_KEPT,
+    RequestShape,
 };
 use everfresh_domain::{
     AttemptId, Budget, Failure, FailureClass, Fingerprint, Generation, GrantRecord, LoginEnd, Policy, Secret,
@@ -30,16 +31,19 @@ fn logged_in() -> GrantRecord {
         upstream: "https://mcp.example/mcp".into(),
         token_endpoint: "https://as.example:8443/token?x=1".into(),
         revocation_endpoint: None,
+        grant_type: GrantType::AuthorizationCode,
         client: ClientRegistration {
             issuer: "https://as.example".into(),
             client_id: "client".into(),
             client_secret: None,
+            private_key: None,
             auth_method: ClientAuthMethod::None,
             secret_expires_at: None,
             redirect_uris: vec![],
         },
         resource: Some("https://mcp.example".into()),
         requested_scopes: vec!["read".into()],
+        dpop_key: None,
         extra_params: BTreeMap::new(),
         shape: RequestShape::default(),
     };

@@ -144,6 +144,7 @@ fn registration(
         issuer: issuer.to_owned(),
         client_id: granted.client_id,
         client_secret,
+        private_key: None,
         auth_method,
         secret_expires_at: end.map(|end| Timestamp::EPOCH.after(end)),
         redirect_uris: redirect_uris.to_vec(),

@@ -69,7 +69,9 @@ fn client(binding: &Binding) -> Result<TokenClient, Failure> {
             client.set_auth_type(AuthType::RequestBody).set_client_secret(secret)
         }
         // A public client names itself in the body, and never sends an empty secret.
-        (ClientAuthMethod::None, _) | (_, None) => client.set_auth_type(AuthType::RequestBody),
+        (ClientAuthMethod::None | ClientAuthMethod::PrivateKeyJwt, _) | (_, None) => {
+            client.set_auth_type(AuthType::RequestBody)
+        }
     })
 }
 
@@ -125,7 +127,7 @@ pub(super) fn revocation(binding: &Binding, token: &Secret, kind: TokenKind) -> 
         (ClientAuthMethod::ClientSecretPost, Some(secret)) => {
             form.append_pair("client_id", &client.client_id).append_pair("client_secret", secret.expose());
         }
-        (ClientAuthMethod::None, _) | (_, None) => {
+        (ClientAuthMethod::None | ClientAuthMethod::PrivateKeyJwt, _) | (_, None) => {
             form.append_pair("client_id", &client.client_id);
         }
     }
@@ -160,7 +162,7 @@ pub(super) fn authorization_url(request: &AuthorizationRequest) -> Result<String
 mod tests {
     use std::collections::BTreeMap;
 
-    use everfresh_domain::grant::{ClientRegistration, RequestShape};
+    use everfresh_domain::grant::{ClientRegistration, GrantType, RequestShape};
 
     use super::*;
 
@@ -169,16 +171,19 @@ mod tests {
             upstream: "https://mcp.example/mcp".into(),
             token_endpoint: "https://as.example/token".into(),
             revocation_endpoint: Some("https://as.example/revoke".into()),
+            grant_type: GrantType::AuthorizationCode,
             client: ClientRegistration {
                 issuer: "https://as.example".into(),
                 client_id: "cli:ent".into(),
                 client_secret: secret.map(Secret::new),
+                private_key: None,
                 auth_method,
                 secret_expires_at: None,
                 redirect_uris: vec![],
             },
             resource: Some("https://mcp.example".into()),
             requested_scopes: vec![],
+            dpop_key: None,
             extra_params: BTreeMap::new(),
             shape: RequestShape { resource: true, scope: true },
         }

@@ -10,7 +10,7 @@ use everfresh_application::ports::{
     JournalEntry, JournalOutcome, LoadedGrant, RegistrationKey, StoreError, TokenStore,
 };
 use everfresh_application::{ResourceSetting, SecretSource, ServerSettings};
-use everfresh_domain::grant::{AttemptMark, Binding, ClientAuthMethod, ClientRegistration, RequestShape};
+use everfresh_domain::grant::{AttemptMark, Binding, ClientAuthMethod, ClientRegistration, GrantType, RequestShape};
 use everfresh_domain::{
     AttemptId, Budget, Failure, FailureClass, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenSet,
 };
@@ -48,9 +48,11 @@ pub fn binding() -> Binding {
         upstream: "https://mcp.example/mcp".into(),
         token_endpoint: "https://as.example/token".into(),
         revocation_endpoint: None,
+        grant_type: GrantType::AuthorizationCode,
         client: client("https://as.example"),
         resource: Some("https://mcp.example/mcp".into()),
         requested_scopes: vec!["read".into()],
+        dpop_key: None,
         extra_params: Default::default(),
         shape: RequestShape::default(),
     }
@@ -61,6 +63,7 @@ fn client(issuer: &str) -> ClientRegistration {
         issuer: issuer.into(),
         client_id: "client".into(),
         client_secret: Some(Secret::new("client-secret")),
+        private_key: None,
         auth_method: ClientAuthMethod::ClientSecretBasic,
         secret_expires_at: None,
         redirect_uris: vec!["http://127.0.0.1:7411/oauth/callback".into()],

@@ -196,6 +196,7 @@ impl OAuthDiscovery for ModelClient {
             issuer: discovered.issuer.clone(),
             client_id: granted["client_id"].as_str().unwrap_or_default().to_owned(),
             client_secret: None,
+            private_key: None,
             auth_method: ClientAuthMethod::None,
             secret_expires_at: None,
             redirect_uris: redirect_uris.to_vec(),
