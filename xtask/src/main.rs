@@ -5,6 +5,7 @@ mod ci;
 mod fuzz;
 mod lock;
 mod mutants;
+mod npm;
 mod real;
 mod run;
 mod tidy;

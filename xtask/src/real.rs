@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::npm;
 use crate::run::{Result, cargo, exists, root, run, say};
 
 /// Installs what is needed, and runs the story of `tests/real`.
@@ -13,31 +14,22 @@ pub(crate) fn real() -> Result {
             return Err(format!("{program} is needed for the tests against foreign software; install it"));
         }
     }
-    let place = root().join("target/real");
-    std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
-    let sources = root().join("tests/real");
-    for file in ["package.json", "package-lock.json"] {
-        std::fs::copy(sources.join(file), place.join(file)).map_err(|error| format!("{file}: {error}"))?;
-    }
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&place))?;
-    let python = python(&place, &sources)?;
+    let place = npm::install("real")?;
+    let python = python(&place)?;
     run(cargo().args(["build", "--package", "everfresh"]))?;
     let binary = root().join("target/debug").join(format!("everfresh{}", std::env::consts::EXE_SUFFIX));
-    for file in ["provider.mjs", "story.mjs", "client.py"] {
-        std::fs::copy(sources.join(file), place.join(file)).map_err(|error| format!("{file}: {error}"))?;
-    }
     run(Command::new("node").arg("story.mjs").current_dir(&place).env("EVERFRESH_BIN", binary).env("PYTHON", python))
 }
 
 /// A Python with the official MCP SDK.
-fn python(place: &Path, sources: &Path) -> Result<std::path::PathBuf> {
+fn python(place: &Path) -> Result<std::path::PathBuf> {
     let venv = place.join("venv");
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
             .inspect_err(|_| say("python3-venv may be missing"))?;
     }
-    let requirements = sources.join("requirements.txt");
+    let requirements = place.join("requirements.txt");
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
         .arg(requirements))?;
