@@ -183,6 +183,7 @@ impl Upstream {
         match received.method {
             Method::GET => self.stream(),
             Method::DELETE => respond(200, &json!({})),
+            _ if message["method"] == "subscriptions/listen" => self.stream(),
             _ if message["id"].is_null() => Response::builder().status(202).body(whole("")).map_err(io::Error::other),
             _ => {
                 let result = self.call(message);
