@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 
 use crate::run::{Result, cargo, exists, run, say};
-use crate::{fuzz, lock, real, tidy};
+use crate::{conformance, fuzz, lock, real, tidy};
 
 /// Crates that other tools may depend on, or that must not lean on their neighbours' features.
 const ALONE: [&str; 6] = [
@@ -58,7 +58,8 @@ pub(crate) fn test() -> Result {
     sim(&STORM)?;
     fuzz::fuzz(None, FUZZ_SECONDS)?;
     e2e(None)?;
-    real::real()
+    real::real()?;
+    conformance::conformance(None, None)
 }
 
 fn has_nextest() -> bool {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod fuzz;
 mod lock;
 mod mutants;
@@ -28,7 +29,7 @@ enum Chore {
     Ci,
     /// Everything but the tests: form, lints, layers, documents, licences, each crate alone.
     Check,
-    /// Every test: unit, contract, simulation, end to end, and against foreign software.
+    /// Every test: unit, contract, simulation, end to end, foreign software, conformance.
     Test,
     /// The built binary against servers over HTTP, killed and restarted.
     E2e {
@@ -37,6 +38,16 @@ enum Chore {
         real: bool,
         /// Only tests whose name contains this.
         name: Option<String>,
+    },
+    /// The official conformance suite of MCP through the built binary, installed from npm.
+    Conformance {
+        /// Only this leg: client, server (direct and through everfresh alike), or front (the same
+        /// with tokens of two seconds).
+        #[arg(long)]
+        leg: Option<String>,
+        /// Only this scenario.
+        #[arg(long)]
+        scenario: Option<String>,
     },
     /// The rules of layers and texts.
     Tidy,
@@ -75,6 +86,7 @@ fn main() -> ExitCode {
         Chore::Test => ci::test(),
         Chore::E2e { real: false, name } => ci::e2e(name.as_deref()),
         Chore::E2e { real: true, .. } => real::real(),
+        Chore::Conformance { leg, scenario } => conformance::conformance(leg.as_deref(), scenario.as_deref()),
         Chore::Tidy => tidy::tidy(),
         Chore::Sim { wanted } => ci::sim(&wanted),
         Chore::Mutants { name } => mutants::mutants(name.as_deref()),
