@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,8 +16,8 @@ use http::HeaderValue;
 use tokio::sync::watch;
 
 use crate::driver::Mailbox;
-use crate::ports::{Challenge, Clock};
-use crate::settings::ServerSettings;
+use crate::ports::{Challenge, Clock, ProofError, ProofKeys, ProofRequest, ProofSigner, time_at_server};
+use crate::settings::{DpopSetting, ServerSettings};
 
 /// An access token, ready to be sent.
 #[derive(Clone, Debug)]
@@ -27,6 +28,15 @@ pub struct Bearer {
     pub generation: Generation,
     /// When that token ends, where known.
     pub expires_at: Option<Timestamp>,
+    /// Signs the proof that each request needs, where the token is bound to a key.
+    signer: Option<Arc<dyn ProofSigner>>,
+}
+
+impl Bearer {
+    /// Whether the token is bound to a key, so that each request with it needs a proof (RFC 9449).
+    pub fn is_bound(&self) -> bool {
+        self.signer.is_some()
+    }
 }
 
 /// How a request may go out.
@@ -62,21 +72,31 @@ pub(crate) struct Live {
 
 impl Live {
     /// The tokens of `record`, if it has any that can be sent.
-    fn of(record: &GrantRecord) -> Option<Self> {
+    fn of(record: &GrantRecord, keys: &dyn ProofKeys) -> Option<Self> {
         let tokens = record.tokens.as_ref()?;
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", tokens.access_token.expose())).ok()?;
+        let key = record.binding.dpop_key.as_ref().filter(|_| tokens.is_dpop_bound());
+        let signer = match key.map(|key| keys.signer(key, &tokens.access_token)).transpose() {
+            Ok(signer) => signer,
+            Err(error) => {
+                tracing::error!(server = %record.id, cause = %error, "a token cannot be used");
+                return None;
+            }
+        };
+        let scheme = if signer.is_some() { "DPoP" } else { "Bearer" };
+        let mut authorization = HeaderValue::from_str(&format!("{scheme} {}", tokens.access_token.expose())).ok()?;
         authorization.set_sensitive(true);
         Some(Self {
             access_token: tokens.access_token.clone(),
             token_type: tokens.token_type.clone(),
             scopes: tokens.scopes.clone(),
             origin: origin_of(&record.binding.upstream).unwrap_or_default(),
-            bearer: Bearer { authorization, generation: record.generation, expires_at: tokens.expires_at() },
+            bearer: Bearer { authorization, generation: record.generation, expires_at: tokens.expires_at(), signer },
         })
     }
 
     fn is_for(&self, route: &Route) -> bool {
-        !self.origin.is_empty() && self.origin == route.origin
+        let bound_enough = self.bearer.is_bound() || route.settings.oauth.dpop != DpopSetting::Required;
+        bound_enough && !self.origin.is_empty() && self.origin == route.origin
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {
@@ -90,6 +110,10 @@ pub struct Seat {
     live: ArcSwapOption<Live>,
     status: ArcSwap<GrantStatus>,
     challenge: ArcSwapOption<Challenge>,
+    /// The upstream's newest nonce (RFC 9449 section 9).
+    nonce: ArcSwapOption<String>,
+    /// How far this machine's clock is ahead of the provider's, as last told.
+    clock_ahead_s: AtomicI64,
     changed: watch::Sender<()>,
 }
 
@@ -99,6 +123,8 @@ impl Seat {
             live: ArcSwapOption::empty(),
             status: ArcSwap::from_pointee(status),
             challenge: ArcSwapOption::empty(),
+            nonce: ArcSwapOption::empty(),
+            clock_ahead_s: AtomicI64::new(0),
             changed: watch::Sender::new(()),
         }
     }
@@ -141,6 +167,7 @@ type Routes = BTreeMap<String, Arc<Route>>;
 struct Inner {
     routes: ArcSwap<Routes>,
     clock: Arc<dyn Clock>,
+    proofs: Arc<dyn ProofKeys>,
     policy: ArcSwap<Policy>,
     mailbox: Mailbox,
 }
@@ -152,8 +179,9 @@ pub struct Access {
 }
 
 impl Access {
-    pub(crate) fn new(clock: Arc<dyn Clock>, policy: Policy, mailbox: Mailbox) -> Self {
-        let inner = Inner { routes: ArcSwap::default(), clock, policy: ArcSwap::from_pointee(policy), mailbox };
+    pub(crate) fn new(clock: Arc<dyn Clock>, proofs: Arc<dyn ProofKeys>, policy: Policy, mailbox: Mailbox) -> Self {
+        let policy = ArcSwap::from_pointee(policy);
+        let inner = Inner { routes: ArcSwap::default(), clock, proofs, policy, mailbox };
         Self { inner: Arc::new(inner) }
     }
 
@@ -190,7 +218,7 @@ impl Access {
     /// An older generation never takes the place of a newer one.
     pub(crate) fn publish_tokens(&self, record: &GrantRecord) {
         let Some(route) = self.route(&record.id.to_string()) else { return };
-        let live = Live::of(record).map(Arc::new);
+        let live = Live::of(record, &*self.inner.proofs).map(Arc::new);
         route.seat.live.rcu(|current| match current {
             Some(current) if current.bearer.generation > record.generation => Some(Arc::clone(current)),
             _ => live.clone(),
@@ -285,6 +313,37 @@ impl Access {
 
     fn park_deadline(&self) -> Timestamp {
         self.inner.clock.now().after(self.policy().park_timeout)
+    }
+
+    /// The `DPoP` header of one request (RFC 9449 section 4.1); `None` for a token that needs none.
+    /// `url` is the upstream's, as it is asked, without query and fragment.
+    pub fn proof(
+        &self,
+        route: &Route,
+        bearer: &Bearer,
+        method: &str,
+        url: &str,
+    ) -> Result<Option<HeaderValue>, ProofError> {
+        let Some(signer) = &bearer.signer else { return Ok(None) };
+        let nonce = route.seat.nonce.load();
+        let ahead_s = route.seat.clock_ahead_s.load(Ordering::Relaxed);
+        let issued_at = time_at_server(self.inner.clock.now(), ahead_s);
+        let nonce = nonce.as_ref().map(|nonce| nonce.as_str());
+        signer.prove(&ProofRequest { method, url, nonce, issued_at }).map(Some)
+    }
+
+    /// The upstream told the nonce that proofs have to carry from here on (RFC 9449 section 8.2).
+    pub fn nonce_told(&self, route: &Route, nonce: &str) {
+        if route.seat.nonce.load().as_ref().is_none_or(|known| known.as_str() != nonce) {
+            route.seat.nonce.store(Some(Arc::new(nonce.to_owned())));
+        }
+    }
+
+    /// The provider told the time: this machine is `ahead_s` seconds ahead.
+    pub(crate) fn clock_told(&self, grant: &GrantId, ahead_s: i64) {
+        if let Some(route) = self.route(&grant.to_string()) {
+            route.seat.clock_ahead_s.store(ahead_s, Ordering::Relaxed);
+        }
     }
 
     /// The upstream accepted a token of `generation`. Does something only after a refusal.

@@ -16,11 +16,11 @@ use crate::events::EventHub;
 use crate::gate::Gate;
 use crate::login::{CallbackQuery, LoginDesk, LoginError, LoginFinished, LoginParts, LoginStarted};
 use crate::ports::{
-    Clock, Entropy, JournalEntry, LoadedGrant, Metrics, OAuthClient, OAuthDiscovery, Secrets, StoreError, TokenKind,
-    TokenStore,
+    Clock, Entropy, JournalEntry, LoadedGrant, Metrics, OAuthClient, OAuthDiscovery, ProofKeys, Secrets, StoreError,
+    TokenKind, TokenStore,
 };
 use crate::servers::Servers;
-use crate::settings::{LoginSettings, ServerSettings};
+use crate::settings::{DpopSetting, LoginSettings, ServerSettings};
 use crate::vault::Vault;
 
 /// What an application is made of.
@@ -35,6 +35,8 @@ pub struct Parts {
     pub secrets: Arc<dyn Secrets>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Keys that tokens are bound to.
+    pub proofs: Arc<dyn ProofKeys>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// What operators count.
@@ -155,9 +157,10 @@ impl Application {
     }
 
     fn compose(parts: Parts) -> Self {
-        let Parts { store, oauth, discovery, secrets, clock, entropy, metrics, policy, login, servers: _ } = parts;
+        let Parts { store, oauth, discovery, secrets, clock, proofs, entropy, metrics, policy, login, servers: _ } =
+            parts;
         let (mailbox, receiver) = Mailbox::new();
-        let access = Access::new(Arc::clone(&clock), policy.clone(), mailbox.clone());
+        let access = Access::new(Arc::clone(&clock), Arc::clone(&proofs), policy.clone(), mailbox.clone());
         let events = Arc::new(EventHub::default());
         let vault = Arc::new(Vault::new(Arc::clone(&store), Arc::clone(&metrics), mailbox.clone()));
         let drawn = entropy.bytes();
@@ -189,6 +192,7 @@ impl Application {
             discovery,
             secrets,
             clock: Arc::clone(&clock),
+            proofs,
             entropy,
             access: access.clone(),
             mailbox: mailbox.clone(),
@@ -230,7 +234,8 @@ impl Application {
 
     /// Seats one stored login, unless its server has moved since.
     async fn seat(&self, settings: &ServerSettings, record: GrantRecord) {
-        let record = match moved(&record.binding.upstream, &settings.url) {
+        let unfit = moved(&record.binding.upstream, &settings.url).or_else(|| unbound(&record, settings));
+        let record = match unfit {
             Some(detail) => record.misplaced(detail),
             None => {
                 self.inner.access.publish_tokens(&record);
@@ -355,7 +360,9 @@ impl Application {
                 continue;
             }
             self.inner.access.put_route(grant, settings);
-            let same_place = before.is_some_and(|route| moved(&route.settings.url, &settings.url).is_none());
+            let same_place = before.is_some_and(|route| {
+                route.settings.oauth.dpop == settings.oauth.dpop && moved(&route.settings.url, &settings.url).is_none()
+            });
             if same_place {
                 let event = Event::Switched { grant: grant.clone(), enabled: settings.enabled };
                 self.inner.mailbox.tell(event).await;
@@ -529,6 +536,13 @@ fn check_url(url: &str) -> Result<(), AppError> {
         Some(_) => Ok(()),
         None => Err(AppError::Invalid(format!("{url:?} is not an http or https URL with a host"))),
     }
+}
+
+/// Why a login is of no use to settings that demand tokens bound to a key, if it is not.
+fn unbound(record: &GrantRecord, settings: &ServerSettings) -> Option<String> {
+    let bearer = record.tokens.as_ref().is_some_and(|tokens| !tokens.is_dpop_bound());
+    (bearer && settings.oauth.dpop == DpopSetting::Required)
+        .then(|| "the login brought a bearer token, and oauth.dpop = \"required\" takes none".to_owned())
 }
 
 /// How an upstream's URL differs in origin from the one that was logged in to, if it does.

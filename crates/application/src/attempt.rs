@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use everfresh_domain::engine::{Attempt, AttemptOutcome, AttemptReport, Event};
 use everfresh_domain::grant::AttemptMark;
-use everfresh_domain::{Failure, FailureClass, GrantRecord, TokenResponse};
+use everfresh_domain::{Failure, FailureClass, GrantRecord, Timestamp, TokenResponse};
 
 use crate::access::Access;
 use crate::driver::Mailbox;
 use crate::gate::Gate;
 use crate::ports::{Clock, JournalEntry, JournalOutcome, Metrics, OAuthClient, StoreError, TokenKind, TokenStore};
-use crate::settings::ServerSettings;
+use crate::settings::{DpopSetting, ServerSettings};
 use crate::vault::Vault;
+
+/// What is said of a token that anybody could use, where one bound to a key is demanded.
+pub(crate) const NOT_BOUND: &str =
+    "the provider issued a bearer token, and oauth.dpop = \"required\" takes none; it was not used";
 
 /// What the driver learns of an attempt.
 #[derive(Debug)]
@@ -141,9 +145,12 @@ impl Attempts {
         server: &ServerSettings,
         marked: &GrantRecord,
         response: TokenResponse,
-        sent_at: everfresh_domain::Timestamp,
+        sent_at: Timestamp,
     ) -> AttemptOutcome {
         self.tell_skew(attempt, &response);
+        if server.oauth.dpop == DpopSetting::Required && !response.is_dpop_bound() {
+            return self.keep_refresh_token(attempt, marked, response, sent_at).await;
+        }
         let renewed = marked.renewed(response, sent_at);
         match self.timed_replace(&renewed, attempt).await {
             Ok(()) => {
@@ -163,11 +170,35 @@ impl Attempts {
         }
     }
 
+    /// Stores the refresh token of an answer whose access token is not bound to a key, as it should
+    /// be: the token may not be used, and the login is not lost over it.
+    async fn keep_refresh_token(
+        &self,
+        attempt: &Attempt,
+        marked: &GrantRecord,
+        response: TokenResponse,
+        sent_at: Timestamp,
+    ) -> AttemptOutcome {
+        let rotated = marked.rotated(response, sent_at);
+        let facts = Some(Box::new(rotated.facts()));
+        match self.timed_replace(&rotated, attempt).await {
+            Ok(()) => self.access.publish_tokens(&rotated),
+            Err(StoreError::Conflict { .. }) => return AttemptOutcome::Discarded,
+            Err(error) => {
+                tracing::error!(server = %attempt.grant, attempt_id = %attempt.id, %error, "a rotated refresh token could not be saved");
+                self.access.publish_tokens(&rotated);
+                self.vault.save_later(Some(attempt.generation), rotated);
+            }
+        }
+        AttemptOutcome::Failed { failure: Failure::without_answer(FailureClass::Provider, NOT_BOUND), facts }
+    }
+
     /// The provider's clock, as told with its answer, against this machine's.
     fn tell_skew(&self, attempt: &Attempt, response: &TokenResponse) {
         let Some(date) = response.date else { return };
         let now = self.clock.now();
         let ahead_s = now.as_millis().saturating_sub(date.as_millis()) / 1000;
+        self.access.clock_told(&attempt.grant, ahead_s);
         self.mailbox.try_tell(Event::ClockSkewSeen { grant: attempt.grant.clone(), ahead_s });
     }
 

@@ -1,6 +1,7 @@
 //! What an upstream says in `WWW-Authenticate`: a tolerant reader of foreign bytes.
 //!
-//! Syntax of RFC 9110 section 11.6.1, parameters of RFC 6750 section 3 and RFC 9728 section 5.1.
+//! Syntax of RFC 9110 section 11.6.1, parameters of RFC 6750 section 3, RFC 9449 section 7.1 and
+//! RFC 9728 section 5.1.
 //! What it cannot make sense of it leaves out; it never fails and never panics.
 
 use crate::ports::Challenge;
@@ -8,14 +9,27 @@ use crate::ports::Challenge;
 /// Longer values are not read: no honest challenge has them.
 const LENGTH_MAX: usize = 8 * 1024;
 
-/// The first `Bearer` challenge among the values of all `WWW-Authenticate` headers, else the first
-/// `DPoP` one: it is Bearer tokens that are sent, so what is said of them comes first.
-pub fn parse_www_authenticate<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Challenge> {
+/// How a token is sent (RFC 6750 section 2.1, RFC 9449 section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// By itself.
+    Bearer,
+    /// With a proof of the key that it is bound to.
+    Dpop,
+}
+
+/// The first challenge of the scheme that `sent` tokens have, among the values of all
+/// `WWW-Authenticate` headers: what is said of them comes first. Else the first of the other scheme.
+pub fn parse_www_authenticate<'a>(values: impl IntoIterator<Item = &'a str>, sent: Scheme) -> Option<Challenge> {
     let readable = values.into_iter().filter(|value| value.len() <= LENGTH_MAX);
     let mut found: Vec<_> = readable.flat_map(challenges).collect();
     let of = |wanted: &str| found.iter().position(|(scheme, _)| scheme.eq_ignore_ascii_case(wanted));
-    let place = of("bearer").or_else(|| of("dpop"))?;
-    Some(challenge(found.swap_remove(place).1))
+    let (bearer, dpop) = (of("bearer"), of("dpop"));
+    let place = match sent {
+        Scheme::Bearer => bearer.or(dpop),
+        Scheme::Dpop => dpop.or(bearer),
+    }?;
+    Some(Challenge { dpop: dpop.is_some(), ..challenge(found.swap_remove(place).1) })
 }
 
 type Parameters = Vec<(String, String)>;
@@ -96,11 +110,12 @@ mod tests {
     use super::*;
 
     fn check(value: &str, resource_metadata: Option<&str>, scopes: &[&str], error: Option<&str>) {
-        let found = parse_www_authenticate([value]);
+        let found = parse_www_authenticate([value], Scheme::Bearer);
         let expected = Challenge {
             resource_metadata: resource_metadata.map(str::to_owned),
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             error: error.map(str::to_owned),
+            dpop: value.contains("DPoP"),
         };
         assert_eq!(found, Some(expected), "{value}");
     }
@@ -128,19 +143,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_bearer_tokens_comes_before_dpop() {
+    fn what_is_said_of_the_tokens_that_are_sent_comes_first() {
         check("DPoP algs=\"ES256\", Bearer scope=\"a\"", None, &["a"], None);
-        let split = parse_www_authenticate(["DPoP scope=\"d\"", "Bearer scope=\"b\""]);
-        assert_eq!(split.unwrap().scopes, ["b"]);
+        let split = ["DPoP scope=\"d\", error=\"use_dpop_nonce\", algs=\"ES256 PS256\"", "Bearer scope=\"b\""];
+        let told = parse_www_authenticate(split, Scheme::Bearer).unwrap();
+        assert_eq!((told.scopes, told.error, told.dpop), (vec!["b".to_owned()], None, true));
         check("DPoP scope=\"d\"", None, &["d"], None);
+        let told = parse_www_authenticate(split, Scheme::Dpop).unwrap();
+        assert_eq!((told.scopes, told.error.as_deref()), (vec!["d".to_owned()], Some("use_dpop_nonce")));
+        let bearer = parse_www_authenticate(["Bearer error=\"invalid_token\""], Scheme::Dpop).unwrap();
+        assert_eq!((bearer.error.as_deref(), bearer.dpop), (Some("invalid_token"), false));
     }
 
     #[test]
     fn what_is_no_bearer_challenge_is_none() {
         for value in ["", "Basic realm=\"x\"", ",,,===", "Negotiate abc=="] {
-            assert_eq!(parse_www_authenticate([value]), None, "{value}");
+            assert_eq!(parse_www_authenticate([value], Scheme::Bearer), None, "{value}");
         }
-        assert_eq!(parse_www_authenticate([&*format!("Bearer {}", "a".repeat(9000))]), None);
+        assert_eq!(parse_www_authenticate([&*format!("Bearer {}", "a".repeat(9000))], Scheme::Bearer), None);
     }
 
     #[test]
@@ -154,7 +174,7 @@ mod tests {
                 })
                 .collect();
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            drop(parse_www_authenticate([text.as_str()]));
+            drop(parse_www_authenticate([text.as_str()], Scheme::Dpop));
         }
     }
 }

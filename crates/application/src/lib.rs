@@ -26,4 +26,6 @@ pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
 pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenView};
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
 pub use login::{CallbackQuery, LoginError, LoginFinished, LoginStarted};
-pub use settings::{LoginSettings, OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource};
+pub use settings::{
+    DpopSetting, LoginSettings, OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource,
+};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use everfresh_domain::ServerName;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,35 @@ pub struct OAuthSettings {
     pub resource: ResourceSetting,
     /// Further parameters of the authorization request.
     pub extra_params: BTreeMap<String, String>,
+    /// Whether tokens are bound to a key.
+    #[serde(default)]
+    pub dpop: DpopSetting,
+}
+
+/// Whether tokens are bound to a key that is proven with each request (DPoP, RFC 9449).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DpopSetting {
+    /// Where the upstream takes such tokens and its authorization server issues them.
+    #[default]
+    Auto,
+    /// Always; a bearer token is not taken.
+    Required,
+    /// Never.
+    Off,
+}
+
+impl FromStr for DpopSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "required" => Ok(Self::Required),
+            "off" => Ok(Self::Off),
+            other => Err(format!("{other:?} is not known; use \"auto\", \"required\" or \"off\"")),
+        }
+    }
 }
 
 /// Which resource indicator is sent.

@@ -22,6 +22,7 @@ fn facts(generation: Generation, now: Timestamp) -> Box<GrantFacts> {
         tokens: Some(TokenFacts {
             generation,
             fingerprint: Fingerprint::of(b"access"),
+            token_type: "Bearer".into(),
             issued_at: now,
             lifetime: Some(HOUR),
             refresh_in: None,

@@ -290,6 +290,19 @@ impl GrantRecord {
         }
     }
 
+    /// With the refresh token of `response`, as the next generation. Its access token is not of the
+    /// kind that may be used, and the one before stays.
+    #[must_use]
+    pub fn rotated(&self, response: TokenResponse, sent_at: Timestamp) -> Self {
+        let tokens = self.tokens.as_ref().map(|tokens| tokens.rotated(response.clone(), sent_at));
+        Self {
+            tokens,
+            lost_scopes: self.lost_scopes.clone(),
+            last_success_at: self.last_success_at,
+            ..self.renewed(response, sent_at)
+        }
+    }
+
     fn lost_scopes_after(&self, renewed: &TokenSet) -> Vec<String> {
         let before = self.tokens.iter().flat_map(|tokens| &tokens.scopes);
         let mut lost: Vec<String> = Vec::new();

@@ -44,6 +44,7 @@ mod tests {
         TokenFacts {
             generation: Generation(1),
             fingerprint: Fingerprint::from_bytes([1; 16]),
+            token_type: "Bearer".into(),
             issued_at: Timestamp::from_millis(1_000_000),
             lifetime,
             refresh_in: None,

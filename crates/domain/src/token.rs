@@ -34,6 +34,23 @@ pub struct TokenResponse {
     pub date: Option<Timestamp>,
 }
 
+impl TokenResponse {
+    /// Whether the access token is bound to a key (RFC 9449 section 5).
+    pub fn is_dpop_bound(&self) -> bool {
+        is_dpop(&self.token_type)
+    }
+}
+
+/// Token types are compared without regard to case (RFC 6749 section 5.1).
+fn is_dpop(token_type: &str) -> bool {
+    token_type.eq_ignore_ascii_case("DPoP")
+}
+
+/// What tokens were before their type was told.
+fn bearer() -> String {
+    "Bearer".to_owned()
+}
+
 /// What is kept of a login. Holds secrets: it is stored sealed and never logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenSet {
@@ -103,6 +120,24 @@ impl TokenSet {
         }
     }
 
+    /// These tokens with nothing but the refresh token of an answer whose access token cannot be used.
+    #[must_use]
+    pub fn rotated(&self, response: TokenResponse, sent_at: Timestamp) -> Self {
+        let renewed = self.renewed(response, sent_at);
+        Self {
+            refresh_token: renewed.refresh_token,
+            refresh_token_issued_at: renewed.refresh_token_issued_at,
+            refresh_token_lifetime: renewed.refresh_token_lifetime,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the access token is bound to a key, so that each request with it needs a proof
+    /// (RFC 9449 section 5).
+    pub fn is_dpop_bound(&self) -> bool {
+        is_dpop(&self.token_type)
+    }
+
     /// When the access token ends, where known.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.lifetime.map(|lifetime| self.issued_at.after(lifetime))
@@ -113,6 +148,7 @@ impl TokenSet {
         TokenFacts {
             generation,
             fingerprint: self.access_token.fingerprint(),
+            token_type: self.token_type.clone(),
             issued_at: self.issued_at,
             lifetime: self.lifetime,
             refresh_in: self.refresh_in,
@@ -131,6 +167,9 @@ pub struct TokenFacts {
     pub generation: Generation,
     /// The access token's fingerprint.
     pub fingerprint: Fingerprint,
+    /// How the access token is sent: `Bearer` (RFC 6750) or `DPoP` (RFC 9449).
+    #[serde(default = "bearer")]
+    pub token_type: String,
     /// When the request that brought it was sent.
     pub issued_at: Timestamp,
     /// The access token's lifetime, where known.
@@ -232,6 +271,18 @@ mod tests {
                 prop_assert_eq!(&tokens.scopes, &["read"]);
             }
         }
+    }
+
+    #[test]
+    fn of_an_answer_whose_access_token_is_of_no_use_the_refresh_token_is_kept() {
+        let first = TokenSet::issued(response(Some("r1")), Timestamp::EPOCH, &["read".into()]);
+        let used = TokenSet { access_token: Secret::new("bound"), token_type: "dpop".into(), ..first };
+        let sent_at = Timestamp::from_millis(5_000);
+        let rotated = used.rotated(response(Some("r2")), sent_at);
+        assert_eq!(rotated.refresh_token, Some(Secret::new("r2")));
+        assert_eq!(rotated.refresh_token_issued_at, Some(sent_at));
+        assert_eq!((rotated.access_token.expose(), rotated.issued_at), ("bound", Timestamp::EPOCH));
+        assert!(rotated.is_dpop_bound() && !response(None).is_dpop_bound());
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// Show the whole product on this machine, with no account and nothing left behind.
     Demo(Demo),
     /// Add a server, then log in to it.
-    Add(Add),
+    Add(Box<Add>),
     /// Log in to a server.
     Login(Login),
     /// Revoke and erase a login.
@@ -149,6 +149,9 @@ pub(crate) struct Add {
     /// The resource indicator: auto, none, or a URI sent byte for byte.
     #[arg(long, value_name = "URI")]
     pub(crate) resource: Option<String>,
+    /// Whether tokens are bound to a key that is proven with each request: auto, required or off.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) dpop: Option<String>,
     /// The authorization server, where it is not to be discovered.
     #[arg(long, value_name = "URL")]
     pub(crate) issuer: Option<String>,

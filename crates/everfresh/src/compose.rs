@@ -12,6 +12,7 @@ use everfresh_infrastructure::dialer::NetDialer;
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::metrics::PrometheusMetrics;
 use everfresh_infrastructure::oauth::HttpOAuth;
+use everfresh_infrastructure::proof::Es256Proofs;
 use everfresh_infrastructure::secrets::SystemSecrets;
 use everfresh_infrastructure::store::{OpenError, SledStore, has_records};
 use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
@@ -121,6 +122,7 @@ pub(crate) async fn start(
         discovery: oauth,
         secrets: Arc::new(SystemSecrets),
         clock,
+        proofs: Arc::new(Es256Proofs),
         entropy: Arc::clone(&entropy),
         metrics: Arc::clone(&metrics) as _,
         policy: config.policy.clone(),

@@ -10,10 +10,11 @@ pub mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
-#[cfg_attr(not(test), expect(dead_code, reason = "assertions and proofs are signed by the grants that follow"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "assertions are signed by the grants that follow"))]
 mod jose;
 pub mod metrics;
 pub mod oauth;
+pub mod proof;
 pub mod secrets;
 pub mod store;
 pub mod system;

@@ -146,7 +146,9 @@ fn login(error: &LoginError, detail: String) -> Problem {
         }
         LoginError::Discovery(DiscoveryError::Refused { .. } | DiscoveryError::NotFound { .. })
         | LoginError::Registration(RegistrationError::Refused { .. } | RegistrationError::Unsupported { .. })
+        | LoginError::NoCommonProof(_)
         | LoginError::Secret(_) => refused,
+        LoginError::Proof(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no-proof", "No proof of possession"),
         LoginError::Store(error) => return store(error, detail),
     };
     Problem::new(status, name, title, detail)

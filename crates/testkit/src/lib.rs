@@ -8,6 +8,7 @@ pub mod contract;
 pub mod mcp;
 pub mod memory;
 pub mod metrics;
+pub mod proof;
 pub mod provider;
 mod serving;
 pub mod sim;

@@ -13,7 +13,7 @@ use http::{Method, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::provider::{Access, Model, ProviderServer, UpstreamFault};
+use crate::provider::{Access, Model, Presented, ProviderServer, UpstreamFault};
 use crate::serving::{Body, Received, Serving, now, serve, streaming, whole};
 
 /// How often an open stream says that it is alive.
@@ -114,26 +114,34 @@ impl Upstream {
         let path = received.uri.path().to_owned();
         if let Some(resource) = path.strip_prefix("/.well-known/oauth-protected-resource") {
             let host = received.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            return respond(
-                200,
-                &json!({
-                    "resource": format!("http://{host}{resource}"),
-                    "authorization_servers": [self.issuer],
-                    "scopes_supported": ["read"],
-                }),
-            );
+            let mut document = json!({
+                "resource": format!("http://{host}{resource}"),
+                "authorization_servers": [self.issuer],
+                "scopes_supported": ["read"],
+            });
+            lock(&self.model).tell_dpop(&mut document);
+            return respond(200, &document);
         }
         self.remember(&received);
+        let mut response = self.protected(&received)?;
+        if let Some(nonce) = lock(&self.model).resource_nonce() {
+            response.headers_mut().insert("dpop-nonce", nonce.try_into().map_err(io::Error::other)?);
+        }
+        Ok(response)
+    }
+
+    fn protected(&self, received: &Received) -> io::Result<Response<Body>> {
+        let path = received.uri.path();
         let message: Value = serde_json::from_slice(&received.body).unwrap_or_default();
-        if let Some(refusal) = self.refusal(&received, &message) {
+        if let Some(refusal) = self.refusal(received, &message) {
             return refusal;
         }
         if path.starts_with("/mcp") {
-            self.mcp(&received, &message)
+            self.mcp(received, &message)
         } else if path.starts_with("/stream") {
             self.stream()
         } else {
-            api(&received)
+            api(received)
         }
     }
 
@@ -156,19 +164,25 @@ impl Upstream {
     fn refusal(&self, received: &Received, message: &Value) -> Option<io::Result<Response<Body>>> {
         let opening = message["method"] == "initialize";
         let mut model = lock(&self.model);
-        if model.access(now(), received.bearer(), opening) == Access::Refused {
+        let url = received.url();
+        let (scheme, token) = received.authorization().unzip();
+        let proof = received.proof(&url);
+        let presented = Presented { scheme: scheme.unwrap_or_default(), token, proof };
+        let access = model.access_proven(now(), &presented, opening);
+        if access != Access::Accepted {
             if model.switches.upstream == UpstreamFault::ServerErrorOnBadToken {
                 return Some(respond(500, &json!({ "error": "internal" })));
             }
             let host = received.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             let metadata = format!("http://{host}/.well-known/oauth-protected-resource{}", received.uri.path());
-            let challenge = format!("Bearer resource_metadata=\"{metadata}\", scope=\"read\"");
-            return Some(challenged(401, &challenge, "invalid_token"));
+            let parameters = format!("resource_metadata=\"{metadata}\", scope=\"read\"");
+            let error = if let Access::Objected(error) = access { Some(error) } else { None };
+            return Some(challenged(401, &model.challenges(&parameters, error), error.unwrap_or("invalid_token")));
         }
         match &model.switches.upstream {
             UpstreamFault::WantsScope { scope } if message["method"] == "tools/call" => {
                 let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
-                Some(challenged(403, &challenge, "insufficient_scope"))
+                Some(challenged(403, &[challenge], "insufficient_scope"))
             }
             UpstreamFault::WantsScope { .. }
             | UpstreamFault::None
@@ -281,8 +295,11 @@ fn respond(status: u16, body: &Value) -> io::Result<Response<Body>> {
     response.body(whole(body.to_string())).map_err(io::Error::other)
 }
 
-fn challenged(status: u16, challenge: &str, error: &str) -> io::Result<Response<Body>> {
-    let response = Response::builder().status(status).header(WWW_AUTHENTICATE, challenge);
+fn challenged(status: u16, challenges: &[String], error: &str) -> io::Result<Response<Body>> {
+    let mut response = Response::builder().status(status);
+    for challenge in challenges {
+        response = response.header(WWW_AUTHENTICATE, challenge);
+    }
     response.body(whole(json!({ "error": error }).to_string())).map_err(io::Error::other)
 }
 

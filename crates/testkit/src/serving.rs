@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::proof::Shown;
 use crate::provider::{Manner, Reply};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -31,9 +32,23 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    /// The token of an `Authorization: Bearer` header.
-    pub(crate) fn bearer(&self) -> Option<&str> {
-        self.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    /// Scheme and token of the `Authorization` header.
+    pub(crate) fn authorization(&self) -> Option<(&str, &str)> {
+        self.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')
+    }
+
+    /// The URL that was asked for, without query.
+    pub(crate) fn url(&self) -> String {
+        let host = self.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        format!("http://{host}{}", self.uri.path())
+    }
+
+    /// The proof of possession in its one `DPoP` header; `url` is [`Received::url`].
+    pub(crate) fn proof<'a>(&'a self, url: &'a str) -> Option<Shown<'a>> {
+        let mut headers = self.headers.get_all("dpop").iter();
+        let (Some(proof), None) = (headers.next(), headers.next()) else { return None };
+        let access_token = self.authorization().filter(|(scheme, _)| *scheme == "DPoP").map(|(_, token)| token);
+        Some(Shown { proof: proof.to_str().ok()?, method: self.method.as_str(), url, access_token })
     }
 }
 

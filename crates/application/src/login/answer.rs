@@ -4,6 +4,7 @@ use everfresh_domain::login::LoginOutcome;
 use everfresh_domain::{Failure, Secret};
 
 use super::{CallbackQuery, Flow};
+use crate::ports::INVALID_DPOP_PROOF;
 
 /// The code of an answer that comes from the right issuer (RFC 9207 section 2.4) and says yes.
 pub(super) fn checked_code(flow: &Flow, answer: CallbackQuery) -> Result<Secret, LoginOutcome> {
@@ -25,6 +26,8 @@ pub(super) fn checked_code(flow: &Flow, answer: CallbackQuery) -> Result<Secret,
 
 pub(super) fn describe(failure: &Failure) -> String {
     match &failure.oauth_error {
+        // It is not the code that was refused, and the message says what may be the matter.
+        Some(code) if code == INVALID_DPOP_PROOF => failure.message.clone(),
         Some(code) => format!("the provider refused the code: {}", printable(code)),
         None => format!("the code could not be exchanged: {}", failure.message),
     }

@@ -26,7 +26,8 @@ impl LoginDesk {
             return Ok(public_client(discovered, url.clone()));
         }
         let redirect_uris = vec![redirect_uri.to_owned()];
-        let key = RegistrationKey { issuer: discovered.issuer.clone(), redirect_uris };
+        let dpop_bound = discovered.binds_tokens(server.oauth.dpop);
+        let key = RegistrationKey { issuer: discovered.issuer.clone(), redirect_uris, dpop_bound };
         let dead = record.and_then(|record| match record.ended {
             Some(LoginEnd::ClientRejected { .. }) => Some(&record.binding.client.client_id),
             _ => None,

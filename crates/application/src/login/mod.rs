@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use everfresh_domain::grant::Binding;
 use everfresh_domain::login::{FlowId, LoginOutcome, Logins};
-use everfresh_domain::{Event, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenSet};
+use everfresh_domain::{Event, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenResponse, TokenSet};
 use tokio::sync::watch;
 
 use crate::access::{Access, Route};
+use crate::attempt::NOT_BOUND;
 use crate::driver::Mailbox;
 use crate::ports::{
-    Clock, DiscoveryError, Entropy, OAuthClient, OAuthDiscovery, RegistrationError, Secrets, StoreError, TokenStore,
+    AuthorizationRequest, Clock, Discovered, DiscoveryError, Entropy, OAuthClient, OAuthDiscovery, ProofError,
+    ProofKeys, RegistrationError, Secrets, StoreError, TokenKind, TokenStore,
 };
-use crate::settings::LoginSettings;
+use crate::settings::{DpopSetting, LoginSettings, ServerSettings};
 use crate::vault::Vault;
 
 use answer::{checked_code, describe};
@@ -81,6 +83,12 @@ pub enum LoginError {
     /// No client could be had there.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
+    /// Tokens cannot be bound to a key.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// Tokens are to be bound to a key, and the other sides take no proof that can be made here.
+    #[error("oauth.dpop = \"required\", and {0} takes no proofs that are signed with ES256")]
+    NoCommonProof(String),
     /// A configured secret could not be fetched.
     #[error("the client secret cannot be fetched: {0}")]
     Secret(String),
@@ -122,6 +130,7 @@ pub(crate) struct LoginParts {
     pub(crate) discovery: Arc<dyn OAuthDiscovery>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) proofs: Arc<dyn ProofKeys>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) access: Access,
     pub(crate) mailbox: Mailbox,
@@ -156,13 +165,29 @@ impl LoginDesk {
             grant: route.grant.clone(),
             state: self.random(),
             verifier: self.random(),
-            binding: binding(server, &discovered, client, scopes),
+            binding: Binding {
+                dpop_key: self.key(server, &discovered)?,
+                ..binding(server, &discovered, client, scopes)
+            },
             redirect_uri,
             answers_carry_iss: discovered.iss_in_responses,
             authorization_url: String::new(),
         };
-        let authorization_url = self.parts.discovery.authorization_url(&request(&discovered, &flow))?;
+        let thumbprint = flow.binding.dpop_key.as_ref().map(|key| self.parts.proofs.thumbprint(key)).transpose()?;
+        let request = AuthorizationRequest { dpop_jkt: thumbprint, ..request(&discovered, &flow) };
+        let authorization_url = self.parts.discovery.authorization_url(&request)?;
         Ok(self.begin(Flow { authorization_url, ..flow }))
+    }
+
+    /// The key of a new login, where its tokens are to be bound to one. No two logins share one.
+    fn key(&self, server: &ServerSettings, discovered: &Discovered) -> Result<Option<Secret>, LoginError> {
+        if !discovered.binds_tokens(server.oauth.dpop) {
+            return Ok(None);
+        }
+        if !discovered.dpop.takes_es256() {
+            return Err(LoginError::NoCommonProof(discovered.issuer.clone()));
+        }
+        Ok(Some(self.parts.proofs.generate()?))
     }
 
     fn pending_login(&self, grant: &GrantId) -> Option<LoginStarted> {
@@ -249,11 +274,28 @@ impl LoginDesk {
         let answer = tokio::time::timeout(limit, exchange).await;
         let response = answer.map_err(|_| format!("the provider gave no answer within {} s", limit.as_secs()))?;
         let response = response.map_err(|failure| describe(&failure))?;
+        if route.settings.oauth.dpop == DpopSetting::Required && !response.is_dpop_bound() {
+            self.give_back(&route, flow, &response).await;
+            return Err(NOT_BOUND.to_owned());
+        }
+        if let Some(date) = response.date {
+            let ahead_s = self.parts.clock.now().as_millis().saturating_sub(date.as_millis()) / 1000;
+            self.parts.access.clock_told(&flow.grant, ahead_s);
+        }
         let tokens = TokenSet::issued(response, sent_at, &flow.binding.requested_scopes);
         let lasts_until = if tokens.refresh_token.is_none() { tokens.expires_at() } else { None };
         self.keep(flow, tokens).await;
         tracing::info!(server = %flow.grant, flow_id = %id, "OAuth login succeeded");
         Ok(lasts_until)
+    }
+
+    /// Revokes the tokens of a login that is not kept.
+    async fn give_back(&self, route: &Route, flow: &Flow, response: &TokenResponse) {
+        let refresh_token = response.refresh_token.as_ref().map(|token| (token, TokenKind::RefreshToken));
+        let (token, kind) = refresh_token.unwrap_or((&response.access_token, TokenKind::AccessToken));
+        if let Err(failure) = self.parts.oauth.revoke(&route.settings, &flow.binding, token, kind).await {
+            tracing::info!(server = %flow.grant, cause = failure.message, "tokens that are not used could not be revoked");
+        }
     }
 
     /// Stores the new login over the old one: written first, then swapped, never cleared before.

@@ -41,6 +41,7 @@ pub(super) fn request(discovered: &Discovered, flow: &Flow) -> AuthorizationRequ
         resource: flow.binding.resource.clone(),
         state: flow.state.clone(),
         verifier: flow.verifier.clone(),
+        dpop_jkt: None,
         extra_params: flow.binding.extra_params.clone(),
     }
 }

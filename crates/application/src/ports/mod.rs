@@ -8,6 +8,7 @@ mod dialer;
 mod entropy;
 mod metrics;
 mod oauth;
+mod proof;
 mod secrets;
 mod store;
 
@@ -16,8 +17,12 @@ pub use dialer::{Dialer, UpstreamIo};
 pub use entropy::Entropy;
 pub use metrics::Metrics;
 pub use oauth::{
-    AuthorizationRequest, Challenge, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery, RegistrationError,
-    TokenKind,
+    AuthorizationRequest, Challenge, Discovered, DiscoveryError, DpopOffer, OAuthClient, OAuthDiscovery,
+    RegistrationError, TokenKind,
+};
+pub use proof::{
+    DPOP, DPOP_NONCE, INVALID_DPOP_PROOF, ProofError, ProofKeys, ProofRequest, ProofSigner, USE_DPOP_NONCE, nonce_of,
+    time_at_server,
 };
 pub use secrets::Secrets;
 pub use store::{JournalEntry, JournalOutcome, LoadedGrant, RegistrationKey, StoreError, TokenStore};
@@ -25,5 +30,5 @@ pub use store::{JournalEntry, JournalOutcome, LoadedGrant, RegistrationKey, Stor
 #[cfg(feature = "mocks")]
 pub use self::{
     clock::MockClock, dialer::MockDialer, entropy::MockEntropy, metrics::MockMetrics, oauth::MockOAuthClient,
-    oauth::MockOAuthDiscovery, secrets::MockSecrets, store::MockTokenStore,
+    oauth::MockOAuthDiscovery, proof::MockProofKeys, secrets::MockSecrets, store::MockTokenStore,
 };

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, Secret, TokenResponse};
 
-use crate::settings::ServerSettings;
+use crate::settings::{DpopSetting, ServerSettings};
 
 /// What kind of token is revoked (RFC 7009 section 2.1, `token_type_hint`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub enum TokenKind {
 
 /// Talks to token and revocation endpoints. Every call is exactly one HTTP request: no retries, no
 /// redirects, a bounded answer. `server` says how to connect (authorities, proxies).
+///
+/// Where the binding has a key, token requests carry a proof of it (RFC 9449 section 5), and one that
+/// lacks the server's nonce is sent a second time with it: the server has not looked at the rest.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait OAuthClient: Send + Sync {
@@ -62,6 +65,28 @@ pub struct Challenge {
     pub scopes: Vec<String>,
     /// The `error` code.
     pub error: Option<String>,
+    /// Whether tokens that are bound to a key are taken: there was a `DPoP` challenge (RFC 9449
+    /// section 7.1).
+    pub dpop: bool,
+}
+
+/// What is known about binding tokens to keys before a login (RFC 9449 section 5.1, RFC 9728 section 2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DpopOffer {
+    /// The algorithms of proofs that the authorization server takes; empty where not told.
+    pub server_algorithms: Vec<String>,
+    /// Those that the upstream takes; empty where not told.
+    pub resource_algorithms: Vec<String>,
+    /// Whether the upstream takes no other tokens.
+    pub resource_requires: bool,
+}
+
+impl DpopOffer {
+    /// Whether proofs that are signed with ES256 are of use to both sides, as far as they tell.
+    pub fn takes_es256(&self) -> bool {
+        let takes = |told: &[String]| told.is_empty() || told.iter().any(|algorithm| algorithm == "ES256");
+        takes(&self.server_algorithms) && takes(&self.resource_algorithms)
+    }
 }
 
 /// What discovery found: where to log in and for what. URLs and the issuer are raw strings,
@@ -90,8 +115,26 @@ pub struct Discovered {
     pub resource: Option<String>,
     /// The scopes that the protected resource lists.
     pub resource_scopes: Vec<String>,
+    /// What is said about binding tokens to a key.
+    pub dpop: DpopOffer,
     /// What the upstream's own challenge said.
     pub challenge: Challenge,
+}
+
+impl Discovered {
+    /// Whether a login asks for tokens that are bound to a key.
+    ///
+    /// Left to itself, that is decided by the upstream: what its authorization server could do is
+    /// of no use to an upstream that reads `Bearer` only.
+    pub fn binds_tokens(&self, setting: DpopSetting) -> bool {
+        let upstream_takes =
+            self.dpop.resource_requires || !self.dpop.resource_algorithms.is_empty() || self.challenge.dpop;
+        match setting {
+            DpopSetting::Auto => upstream_takes && self.dpop.takes_es256(),
+            DpopSetting::Required => true,
+            DpopSetting::Off => false,
+        }
+    }
 }
 
 /// Why an upstream's authorization server could not be found or used.
@@ -171,6 +214,8 @@ pub struct AuthorizationRequest {
     pub state: Secret,
     /// The PKCE verifier, of which the S256 challenge is sent.
     pub verifier: Secret,
+    /// The thumbprint of the key that the code is to be bound to (RFC 9449 section 10).
+    pub dpop_jkt: Option<String>,
     /// Further parameters from the configuration.
     pub extra_params: std::collections::BTreeMap<String, String>,
 }

@@ -59,6 +59,10 @@ pub struct RegistrationKey {
     pub issuer: String,
     /// The redirect URIs it was registered with.
     pub redirect_uris: Vec<String>,
+    /// Whether it was registered for tokens that are bound to a key (RFC 9449 section 5.2), and may
+    /// ask for no others.
+    #[serde(default)]
+    pub dpop_bound: bool,
 }
 
 /// How an attempt in the journal ended.

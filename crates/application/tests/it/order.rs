@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use everfresh_application::access::{Access, Pass};
 use everfresh_application::ports::{
-    LoadedGrant, MockMetrics, MockOAuthClient, MockOAuthDiscovery, MockSecrets, MockTokenStore, StoreError,
+    LoadedGrant, MockMetrics, MockOAuthClient, MockOAuthDiscovery, MockProofKeys, MockSecrets, MockTokenStore,
+    StoreError,
 };
 use everfresh_application::{Application, LoginSettings, Parts};
 use everfresh_domain::{Generation, GrantRecord, Policy, Secret, TokenResponse};
@@ -68,6 +69,7 @@ async fn start(store: MockTokenStore, oauth: MockOAuthClient) -> Application {
         discovery: Arc::new(MockOAuthDiscovery::new()),
         secrets: Arc::new(MockSecrets::new()),
         clock: Arc::new(VirtualClock::default()),
+        proofs: Arc::new(MockProofKeys::new()),
         entropy: Arc::new(SeededEntropy::new(1)),
         metrics: Arc::new(metrics()),
         policy: Policy::default(),

@@ -11,6 +11,7 @@ use everfresh_domain::{GrantId, GrantStatus, Policy, Secret};
 use everfresh_testkit::clock::{SeededEntropy, VirtualClock};
 use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::metrics::CountingMetrics;
+use everfresh_testkit::proof::TestProofs;
 use everfresh_testkit::provider::{Behaviour, Counters, Model, ModelClient};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -122,6 +123,7 @@ async fn start(
         discovery: client,
         secrets: Arc::new(MockSecrets::new()),
         clock: Arc::clone(clock) as _,
+        proofs: Arc::new(TestProofs),
         entropy: Arc::new(SeededEntropy::new(11)),
         metrics: Arc::clone(metrics) as _,
         policy: Policy::default(),

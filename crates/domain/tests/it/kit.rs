@@ -28,6 +28,7 @@ pub(crate) fn facts(age: Duration, lifetime: Duration) -> GrantFacts {
         tokens: Some(TokenFacts {
             generation: Generation(1),
             fingerprint: Fingerprint::from_bytes([9; 16]),
+            token_type: "Bearer".into(),
             issued_at: START.before(age),
             lifetime: Some(lifetime),
             refresh_in: None,

@@ -31,6 +31,7 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
             client_secret_env: add.client_secret_env,
             scopes: add.scope,
             resource: add.resource,
+            dpop: add.dpop,
         },
     };
     api.post("/api/v1/servers", Some(json!(server))).await?;

@@ -34,7 +34,7 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
 
 async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
-        Command::Add(add) => login::add(api, global, add).await,
+        Command::Add(add) => login::add(api, global, *add).await,
         Command::Login(login) => login::login(api, global, &login.name, &login.how).await,
         Command::Logout(name) => servers::logout(api, &name.name).await,
         Command::Remove(name) => servers::remove(api, &name.name).await,

@@ -274,6 +274,10 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
         Some(text) if text == "none" => ResourceSetting::None,
         Some(text) => ResourceSetting::Uri(text),
     };
+    let dpop = section.text(reader, "dpop").and_then(|(text, span)| {
+        let wrong = |error| reader.wrong(&span, format!("{} = {error}", section.named("dpop")));
+        text.parse().map_err(wrong).ok()
+    });
     let extra = section.section(reader, "extra_params");
     let extra_params = extra
         .iter()
@@ -284,7 +288,8 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
         })
         .collect();
     section.finish(reader);
-    OAuthSettings { issuer, client_id, client_secret, scopes, resource, extra_params }
+    let dpop = dpop.unwrap_or_default();
+    OAuthSettings { issuer, client_id, client_secret, scopes, resource, extra_params, dpop }
 }
 
 fn secret_source(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> Option<SecretSource> {

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use everfresh_application::ports::{INVALID_DPOP_PROOF, USE_DPOP_NONCE};
 use everfresh_domain::{Failure, FailureClass, Timestamp, TokenResponse};
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -95,11 +96,18 @@ fn by_code(error: &ProviderError, status: StatusCode, retry_after: Option<Durati
     let class = error.class.unwrap_or_else(|| match code {
         code if UNKNOWN_CLIENT.contains(&code) => FailureClass::ClientRejected,
         "invalid_target" | "invalid_scope" => FailureClass::Shape,
+        INVALID_DPOP_PROOF | USE_DPOP_NONCE => FailureClass::Provider,
         "invalid_request" | "unauthorized_client" => FailureClass::Suspect,
         // A code that nobody knows: asked again, and hourly once it has been said often enough.
         _ if status.is_success() || is_refusal(status) || status == StatusCode::BAD_REQUEST => FailureClass::Suspect,
         _ => FailureClass::Provider,
     });
+    if code == INVALID_DPOP_PROOF {
+        return (
+            class,
+            format!("{message}: it does not accept the proof of possession; is this machine's clock right?"),
+        );
+    }
     (class, message)
 }
 
@@ -152,7 +160,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 /// A date in a header (RFC 9110 section 5.6.7).
-fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
+pub(super) fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
     let text = headers.get(name)?.to_str().ok()?;
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(Timestamp::from_millis(at.as_millisecond()))

@@ -1,8 +1,8 @@
 //! Finding an upstream's authorization server (MCP authorization, "Authorization Server Discovery").
 
 use everfresh_application::ServerSettings;
-use everfresh_application::challenge::parse_www_authenticate;
-use everfresh_application::ports::{Challenge, Discovered, DiscoveryError};
+use everfresh_application::challenge::{Scheme, parse_www_authenticate};
+use everfresh_application::ports::{Challenge, Discovered, DiscoveryError, DpopOffer};
 use everfresh_domain::Failure;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -86,7 +86,7 @@ impl<'a> Discovery<'a> {
         }
         let values: Vec<_> =
             headers.get_all(WWW_AUTHENTICATE).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        Ok(Some(parse_www_authenticate(values.iter().map(AsRef::as_ref)).unwrap_or_default()))
+        Ok(Some(parse_www_authenticate(values.iter().map(AsRef::as_ref), Scheme::Bearer).unwrap_or_default()))
     }
 
     /// The upstream's own metadata: where its challenge says, else at the well-known places.
@@ -208,6 +208,11 @@ impl<'a> Discovery<'a> {
             iss_in_responses: metadata.authorization_response_iss_parameter_supported,
             resource: resource.resource,
             resource_scopes: resource.scopes_supported,
+            dpop: DpopOffer {
+                server_algorithms: metadata.dpop_signing_alg_values_supported,
+                resource_algorithms: resource.dpop_signing_alg_values_supported,
+                resource_requires: resource.dpop_bound_access_tokens_required,
+            },
             challenge,
         })
     }

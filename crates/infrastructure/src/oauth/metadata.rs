@@ -34,6 +34,10 @@ pub(super) struct ResourceMetadata {
     pub(super) authorization_servers: Vec<String>,
     #[serde(deserialize_with = "list")]
     pub(super) scopes_supported: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    pub(super) dpop_signing_alg_values_supported: Vec<String>,
+    #[serde(deserialize_with = "switch")]
+    pub(super) dpop_bound_access_tokens_required: bool,
 }
 
 /// An authorization server's metadata (RFC 8414 section 2).
@@ -51,6 +55,8 @@ pub(super) struct ServerMetadata {
     pub(super) scopes_supported: Vec<String>,
     #[serde(deserialize_with = "list")]
     pub(super) code_challenge_methods_supported: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    pub(super) dpop_signing_alg_values_supported: Vec<String>,
     #[serde(deserialize_with = "switch")]
     pub(super) client_id_metadata_document_supported: bool,
     #[serde(deserialize_with = "switch")]

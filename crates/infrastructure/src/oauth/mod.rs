@@ -6,6 +6,7 @@
 
 mod classify;
 mod discovery;
+mod dpop;
 mod metadata;
 mod parse;
 mod register;
@@ -61,12 +62,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct HttpOAuth {
     factory: Arc<HttpFactory>,
     clock: Arc<dyn Clock>,
+    told: dpop::Told,
 }
 
 impl HttpOAuth {
     /// An OAuth client whose connections come from `factory`.
     pub fn new(factory: Arc<HttpFactory>, clock: Arc<dyn Clock>) -> Self {
-        Self { factory, clock }
+        Self { factory, clock, told: dpop::Told::default() }
     }
 
     /// Sends one request on behalf of `server`, if it may go where it is addressed to.
@@ -92,9 +94,35 @@ impl HttpOAuth {
         }
     }
 
-    async fn tokens(&self, server: &ServerSettings, request: http::Request<Vec<u8>>) -> Result<TokenResponse, Failure> {
-        let answer = self.send(server, request).await?;
+    /// Sends a token request, proven where `binding` has a key, and reads what comes back.
+    async fn tokens(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<TokenResponse, Failure> {
+        let answer = match self.told.prover(binding)? {
+            Some(prover) => self.send_proven(server, &prover, request).await?,
+            None => self.send(server, request).await?,
+        };
         classify::classify(&answer, self.clock.now())
+    }
+
+    /// Sends `request` with a proof. Where that lacks the server's nonce, it goes out once more.
+    async fn send_proven(
+        &self,
+        server: &ServerSettings,
+        prover: &dpop::Prover<'_>,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<Answer, Failure> {
+        let answer = self.send(server, prover.proven(request.clone(), self.clock.now())?).await?;
+        prover.heard(&answer, self.clock.now());
+        if !dpop::wants_nonce(&answer) {
+            return Ok(answer);
+        }
+        let answer = self.send(server, prover.proven(request, self.clock.now())?).await?;
+        prover.heard(&answer, self.clock.now());
+        Ok(answer)
     }
 }
 
@@ -107,7 +135,7 @@ impl OAuthClient for HttpOAuth {
         refresh_token: &Secret,
         scopes: &[String],
     ) -> Result<TokenResponse, Failure> {
-        self.tokens(server, request::refresh(binding, refresh_token, scopes)?).await
+        self.tokens(server, binding, request::refresh(binding, refresh_token, scopes)?).await
     }
 
     async fn exchange_code(
@@ -118,7 +146,7 @@ impl OAuthClient for HttpOAuth {
         verifier: &Secret,
         redirect_uri: &str,
     ) -> Result<TokenResponse, Failure> {
-        self.tokens(server, request::exchange(binding, code, verifier, redirect_uri)?).await
+        self.tokens(server, binding, request::exchange(binding, code, verifier, redirect_uri)?).await
     }
 
     async fn revoke(

@@ -24,6 +24,9 @@ struct Wanted<'a> {
     response_types: [&'static str; 1],
     token_endpoint_auth_method: ClientAuthMethod,
     application_type: &'static str,
+    /// RFC 9449 section 5.2.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dpop_bound_access_tokens: bool,
 }
 
 /// What is granted (RFC 7591 section 3.2.1).
@@ -63,6 +66,7 @@ pub(super) async fn register(
         response_types: ["code"],
         token_endpoint_auth_method: preferred(&discovered.token_endpoint_auth_methods),
         application_type: "native",
+        dpop_bound_access_tokens: discovered.binds_tokens(server.oauth.dpop),
     };
     let body = serde_json::to_vec(&wanted).map_err(|error| refused(error.to_string()))?;
     let request =

@@ -152,6 +152,9 @@ pub(super) fn authorization_url(request: &AuthorizationRequest) -> Result<String
     if let Some(resource) = &request.resource {
         url = url.add_extra_param("resource", resource.as_str());
     }
+    if let Some(thumbprint) = &request.dpop_jkt {
+        url = url.add_extra_param("dpop_jkt", thumbprint.as_str());
+    }
     for (name, value) in &request.extra_params {
         url = url.add_extra_param(name.as_str(), value.as_str());
     }
@@ -245,11 +248,12 @@ mod tests {
             resource: Some("http://localhost:3000".into()),
             state: Secret::new("the-state"),
             verifier: Secret::new("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+            dpop_jkt: Some("thumbprint".into()),
             extra_params: BTreeMap::from([("audience".into(), "api".into())]),
         });
         let url = url::Url::parse(&url.unwrap()).unwrap();
         let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
-        assert_eq!(query["resource"], "http://localhost:3000");
+        assert_eq!((query["resource"].as_str(), query["dpop_jkt"].as_str()), ("http://localhost:3000", "thumbprint"));
         assert_eq!(query["redirect_uri"], "http://127.0.0.1:7411/oauth/callback");
         assert_eq!((query["tenant"].as_str(), query["audience"].as_str()), ("1", "api"));
         assert_eq!((query["state"].as_str(), query["scope"].as_str()), ("the-state", "read write"));

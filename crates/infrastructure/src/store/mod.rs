@@ -182,6 +182,9 @@ fn client_name(key: &RegistrationKey) -> String {
         digest.update(part.as_bytes());
         digest.update([0]);
     }
+    if key.dpop_bound {
+        digest.update(b"dpop");
+    }
     format!("{CLIENT}{}", hex::encode(&digest.finalize()[..16]))
 }
 

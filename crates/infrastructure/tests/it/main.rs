@@ -4,6 +4,7 @@
 
 mod dialer;
 mod dialer_tls;
+mod dpop;
 mod oauth;
 mod oauth_field;
 mod providers;

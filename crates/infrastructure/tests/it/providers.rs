@@ -11,6 +11,7 @@ use everfresh_domain::login::LoginOutcome;
 use everfresh_domain::{GrantId, Policy, Secret};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
+use everfresh_infrastructure::proof::Es256Proofs;
 use everfresh_infrastructure::secrets::SystemSecrets;
 use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
 use everfresh_testkit::mcp::McpServer;
@@ -18,11 +19,11 @@ use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::metrics::CountingMetrics;
 use everfresh_testkit::provider::{Model, Preset, ProviderServer, ResourceRule, presets};
 
-fn grant() -> GrantId {
+pub(crate) fn grant() -> GrantId {
     "linear".parse().unwrap()
 }
 
-async fn application() -> Application {
+pub(crate) async fn application() -> Application {
     drop(rustls::crypto::ring::default_provider().install_default());
     let clock = Arc::new(SystemClock::default());
     let oauth = Arc::new(HttpOAuth::new(HttpFactory::new(), Arc::clone(&clock) as _));
@@ -33,6 +34,7 @@ async fn application() -> Application {
         discovery: oauth,
         secrets: Arc::new(SystemSecrets),
         clock,
+        proofs: Arc::new(Es256Proofs),
         entropy: Arc::new(SystemEntropy),
         metrics: Arc::new(CountingMetrics::default()),
         policy: Policy { min_spacing: quick, backoff_base: quick, ..Policy::default() },
@@ -46,7 +48,7 @@ async fn application() -> Application {
     .unwrap()
 }
 
-async fn log_in(app: &Application, provider: &ProviderServer) -> LoginOutcome {
+pub(crate) async fn log_in(app: &Application, provider: &ProviderServer) -> LoginOutcome {
     let pairs = |text: &str| -> BTreeMap<String, String> {
         let query = text.split_once('?').map(|(_, query)| query).unwrap_or_default();
         url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use everfresh_application::{OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource, ServerView};
+use everfresh_application::{
+    DpopSetting, OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource, ServerView,
+};
 use everfresh_domain::health::{AdminState, HealthAction, Level};
 use everfresh_domain::status::RefreshState;
 use everfresh_domain::{GrantStatus, Timestamp};
@@ -58,6 +60,9 @@ pub struct Health {
 /// Tokens, without the tokens.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Token {
+    /// `Bearer`, or `DPoP` where it is bound to a key that is proven with each request.
+    #[serde(rename = "type")]
+    pub token_type: String,
     /// When the access token ends; null where not known.
     #[schema(value_type = Option<String>)]
     pub expires_at: Option<Timestamp>,
@@ -167,6 +172,7 @@ impl From<&ServerView> for Server {
 fn token(status: &GrantStatus) -> Option<Token> {
     let tokens = status.tokens.as_ref()?;
     Some(Token {
+        token_type: tokens.token_type.clone(),
         expires_at: tokens.expires_at(),
         issued_at: tokens.issued_at,
         lifetime_s: tokens.lifetime.map(|lifetime| lifetime.as_secs()),
@@ -241,6 +247,8 @@ pub struct NewOAuth {
     pub scopes: Vec<String>,
     /// `auto`, `none`, or a resource indicator sent byte for byte.
     pub resource: Option<String>,
+    /// Whether tokens are bound to a key (RFC 9449): `auto`, `required` or `off`.
+    pub dpop: Option<String>,
 }
 
 impl TryFrom<NewServer> for ServerSettings {
@@ -267,6 +275,10 @@ impl TryFrom<NewServer> for ServerSettings {
                 Some(uri) => ResourceSetting::Uri(uri.to_owned()),
             },
             extra_params: BTreeMap::new(),
+            dpop: match new.oauth.dpop.as_deref() {
+                None => DpopSetting::Auto,
+                Some(text) => text.parse().map_err(|error| format!("oauth.dpop = {error}"))?,
+            },
         };
         Ok(Self { headers: new.headers, ca_file: new.ca_file, oauth, ..Self::new(name, new.url) })
     }

@@ -1,6 +1,7 @@
 //! Which headers pass. Everything does, except what is ours and what is hop-by-hop (RFC 9110
 //! section 7.6.1).
 
+use everfresh_application::ports::{DPOP, DPOP_NONCE};
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
@@ -21,12 +22,13 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// What a client sends to us and not to the upstream. Cookies are for this host, which is ours.
-const OURS: [HeaderName; 5] = [AUTHORIZATION, HOST, ORIGIN, COOKIE, HeaderName::from_static(KEY_HEADER)];
+const OURS: [HeaderName; 6] =
+    [AUTHORIZATION, HOST, ORIGIN, COOKIE, HeaderName::from_static(KEY_HEADER), HeaderName::from_static(DPOP)];
 
 /// Whether a server's settings may have a header of this name: it is not about the framing or the
 /// way of a message, and not the token's.
 pub(crate) fn is_configurable(name: &HeaderName) -> bool {
-    *name != CONTENT_LENGTH && *name != AUTHORIZATION && !HOP_BY_HOP.contains(name)
+    *name != CONTENT_LENGTH && *name != AUTHORIZATION && name.as_str() != DPOP && !HOP_BY_HOP.contains(name)
 }
 
 /// Takes from a request what must not reach the upstream.
@@ -42,11 +44,12 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
 }
 
 /// Takes from a response what must not reach the client. A challenge would make it start its own
-/// OAuth against us.
+/// OAuth against us, and a nonce is for proofs that it cannot make.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
     settle_length(headers);
     strip_hop_by_hop(headers);
     headers.remove(WWW_AUTHENTICATE);
+    headers.remove(DPOP_NONCE);
 }
 
 /// Whether the `Referer` is a page here, whose path may hold the key.
@@ -98,6 +101,7 @@ mod tests {
     fn everything_passes_but_ours_and_hop_by_hop() {
         let mut request = headers(&[
             ("authorization", "Bearer local"),
+            ("dpop", "a-proof-of-its-own"),
             ("x-everfresh-key", "local"),
             ("host", "127.0.0.1"),
             ("origin", "http://x"),
@@ -134,7 +138,12 @@ mod tests {
 
     #[test]
     fn a_challenge_never_reaches_a_client() {
-        let mut response = headers(&[("www-authenticate", "Bearer"), ("mcp-session-id", "s"), ("connection", "close")]);
+        let mut response = headers(&[
+            ("www-authenticate", "Bearer"),
+            ("dpop-nonce", "n1"),
+            ("mcp-session-id", "s"),
+            ("connection", "close"),
+        ]);
         strip_response(&mut response);
         assert_eq!(response.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["mcp-session-id"]);
     }

@@ -9,6 +9,7 @@ mod counters;
 mod denial;
 mod headers;
 mod pool;
+mod proof;
 mod target;
 
 use std::collections::HashMap;
@@ -18,8 +19,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use everfresh_application::challenge::parse_www_authenticate;
-use everfresh_application::ports::{Challenge, Dialer};
+use everfresh_application::challenge::{Scheme, parse_www_authenticate};
+use everfresh_application::ports::{Challenge, DPOP, Dialer, ProofError};
 use everfresh_application::{Access, Bearer, Denial, Pass, Route};
 use http::header::{
     AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
@@ -36,6 +37,7 @@ use body::{Copy, RequestBody, collected};
 use counters::{Counters, Parked};
 use denial::Refusal;
 use pool::{Pool, ResponseBody, SendError};
+use proof::not_proven;
 use target::{DataPath, UpstreamUrl, climbs, data_path};
 
 /// Bodies up to this many bytes are kept for one replay.
@@ -193,12 +195,12 @@ impl Proxy {
             Err(denial) => return self.deny(&denial, readable(&outgoing.method, body).await.as_ref()),
         };
         let (body, copy) = RequestBody::passing(body, REPLAY_MAX);
-        let response = match self.send(outgoing, bearer_of(&pass), body, &copy, clocked).await {
+        let response = match self.send_proven(outgoing, bearer_of(&pass), body, &copy, clocked).await {
             Ok(response) => response,
-            Err(refusal) => return plain(&refusal, None),
+            Err(answer) => return answer,
         };
-        if is_refused(&response) {
-            let challenge = challenge_in(response.headers()).unwrap_or_default();
+        if is_refused(&response, scheme_of(&pass)) {
+            let challenge = challenge_in(response.headers(), scheme_of(&pass)).unwrap_or_default();
             drop(response);
             return self.refused(outgoing, &pass, challenge, &copy, clocked).await;
         }
@@ -226,22 +228,28 @@ impl Proxy {
         copy: &Copy,
         clocked: &mut Clocked,
     ) -> Result<Response<ResponseBody>, Refusal> {
-        let server = &outgoing.prepared.route.settings;
+        let (access, route) = (&self.shared.access, &outgoing.prepared.route);
+        let server = &route.settings;
+        let request = |body| outgoing.request(access, bearer, body);
+        let not_proven = |error: ProofError| not_proven(route, &error);
         let began = Instant::now();
-        let mut result = self.pool.send(server, outgoing.request(bearer, body), false).await;
+        let mut result = self.pool.send(server, request(body).map_err(not_proven)?, false).await;
         if let Err(SendError::Broken { sent, reused: true, .. }) = &result
             && (!sent || outgoing.method.is_idempotent())
             && let Some(whole) = copy.complete(REPLAY_MAX).await
         {
-            result = self.pool.send(server, outgoing.request(bearer, RequestBody::known(whole)), true).await;
+            result = self.pool.send(server, request(RequestBody::known(whole)).map_err(not_proven)?, true).await;
         }
         clocked.0 += began.elapsed();
-        let grant = &outgoing.prepared.route.grant;
+        let grant = &route.grant;
         let detail = match result {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 format!("{grant}: it switched to another protocol, which nobody had asked for")
             }
-            Ok(response) => return Ok(response),
+            Ok(response) => {
+                self.note_nonce(route, bearer, response.headers());
+                return Ok(response);
+            }
             Err(SendError::Unreachable(cause)) => format!("{grant}: cannot be reached: {cause}"),
             Err(SendError::Broken { cause, .. }) => format!("{grant}: the connection broke before an answer: {cause}"),
         };
@@ -270,20 +278,15 @@ impl Proxy {
             Err(denial) => return self.deny(&denial, whole.as_ref()),
         };
         let Some(whole) = whole else {
-            let detail = format!(
-                "{}: the token was refused and has been renewed, and the body was too long to be sent again; repeat the request",
-                route.grant
-            );
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-replayed", "Repeat the request", detail);
-            return plain(&Refusal::of(Problem { retry_after: Some(Duration::from_secs(1)), ..problem }), None);
+            return plain(&not_replayed(route, "the token was refused and has been renewed"), None);
         };
         outgoing.prepared.counters.replayed();
         let again = RequestBody::known(whole.clone());
-        let response = match self.send(outgoing, Some(&newer), again, copy, clocked).await {
+        let response = match self.send_proven(outgoing, Some(&newer), again, copy, clocked).await {
             Ok(response) => response,
-            Err(refusal) => return plain(&refusal, None),
+            Err(answer) => return answer,
         };
-        if is_refused(&response) {
+        if is_refused(&response, scheme_of(pass)) {
             drop(response);
             // The engine learns that the fresh token is refused as well; there is no third try.
             let denial = access.pass_after_refusal(route, newer.generation).await.err();
@@ -296,7 +299,7 @@ impl Proxy {
     fn passed(&self, outgoing: &Outgoing<'_>, pass: &Pass, response: Response<ResponseBody>) -> Response<ProxyBody> {
         let (access, route) = (&self.shared.access, &outgoing.prepared.route);
         if response.status() == StatusCode::FORBIDDEN
-            && let Some(challenge) = challenge_in(response.headers())
+            && let Some(challenge) = challenge_in(response.headers(), scheme_of(pass))
             && challenge.error.as_deref() == Some("insufficient_scope")
         {
             access.scope_demanded(route, challenge);
@@ -326,15 +329,26 @@ impl Outgoing<'_> {
         HeaderValue::try_from(url.location(self.place, asked, location.to_str().ok()?)?).ok()
     }
 
-    fn request(&self, bearer: Option<&Bearer>, body: RequestBody) -> Request<RequestBody> {
+    /// The request with its token, and a proof of its own where the token needs one.
+    fn request(
+        &self,
+        access: &Access,
+        bearer: Option<&Bearer>,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>, ProofError> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         request.headers_mut().clone_from(&self.headers);
         if let Some(bearer) = bearer {
             request.headers_mut().insert(AUTHORIZATION, bearer.authorization.clone());
+            if bearer.is_bound() {
+                let htu = self.prepared.url.htu(self.uri.path());
+                let proof = access.proof(&self.prepared.route, bearer, self.method.as_str(), &htu)?;
+                request.headers_mut().extend(proof.map(|proof| (HeaderName::from_static(DPOP), proof)));
+            }
         }
-        request
+        Ok(request)
     }
 }
 
@@ -361,20 +375,32 @@ fn bearer_of(pass: &Pass) -> Option<&Bearer> {
     }
 }
 
+/// How the token of `pass` is sent; challenges of that scheme are about it.
+fn scheme_of(pass: &Pass) -> Scheme {
+    if bearer_of(pass).is_some_and(Bearer::is_bound) { Scheme::Dpop } else { Scheme::Bearer }
+}
+
+/// What is said of a request that cannot be sent again because of its length. `why` it would have to be.
+fn not_replayed(route: &Route, why: &str) -> Refusal {
+    let detail = format!("{}: {why}, and the body was too long to be sent again; repeat the request", route.grant);
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-replayed", "Repeat the request", detail);
+    Refusal::of(Problem { retry_after: Some(Duration::from_secs(1)), ..problem })
+}
+
 /// 401, or 403 with `invalid_token`: the token was refused, and the request was not executed.
-fn is_refused(response: &Response<ResponseBody>) -> bool {
+fn is_refused(response: &Response<ResponseBody>, sent: Scheme) -> bool {
     match response.status() {
         StatusCode::UNAUTHORIZED => true,
-        StatusCode::FORBIDDEN => challenge_in(response.headers())
+        StatusCode::FORBIDDEN => challenge_in(response.headers(), sent)
             .is_some_and(|challenge| challenge.error.as_deref() == Some("invalid_token")),
         _ => false,
     }
 }
 
-fn challenge_in(headers: &HeaderMap) -> Option<Challenge> {
+fn challenge_in(headers: &HeaderMap, sent: Scheme) -> Option<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let values: Vec<_> = values.collect();
-    parse_www_authenticate(values.iter().map(|value| &**value))
+    parse_www_authenticate(values.iter().map(|value| &**value), sent)
 }
 
 /// The body of a request that is refused, where it may be JSON-RPC.

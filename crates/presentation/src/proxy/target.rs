@@ -58,6 +58,12 @@ impl UpstreamUrl {
         Some(Self { host: HeaderValue::from_str(host).ok()?, whole, url: Url::parse(url).ok()? })
     }
 
+    /// The URL of a request for `path`, as a proof names it (RFC 9449 section 4.2, `htu`): without
+    /// query, and its authority in the one form that servers compare (RFC 3986 section 6.2).
+    pub(super) fn htu(&self, path: &str) -> String {
+        format!("{}{path}", self.url.origin().ascii_serialization())
+    }
+
     /// The path and query to send, with the client's `tail` and `query` added as they came.
     pub(super) fn path_and_query(&self, tail: &str, query: Option<&str>) -> Option<PathAndQuery> {
         if tail.is_empty() && query.is_none() {
@@ -150,6 +156,18 @@ mod tests {
         assert_eq!(UpstreamUrl::parse("https://a.example:8443/x").unwrap().host, "a.example:8443");
         assert_eq!(UpstreamUrl::parse("https://u:p@a.example/x").unwrap().host, "a.example");
         assert!(UpstreamUrl::parse("/only/a/path").is_none());
+    }
+
+    #[test]
+    fn a_proof_names_origin_and_path_as_they_are_sent() {
+        for (url, expected) in [
+            ("https://A.example:443/v1?tenant=1", "https://a.example/v1/a%2Fb"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/a%2Fb"),
+        ] {
+            let upstream = UpstreamUrl::parse(url).unwrap();
+            let sent = upstream.path_and_query("/a%2Fb", Some("q=1")).unwrap();
+            assert_eq!(upstream.htu(sent.path()), expected);
+        }
     }
 
     #[test]

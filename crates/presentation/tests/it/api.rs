@@ -90,7 +90,8 @@ async fn a_grant_looks_like_this() {
             "lifetime_s": 3600,
             "lost_scopes": [],
             "refresh_token_expires_at": null,
-            "scopes": []
+            "scopes": [],
+            "type": "Bearer"
           },
           "url": "[upstream]/mcp"
         }

@@ -17,6 +17,7 @@ use everfresh_testkit::clock::SeededEntropy;
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::metrics::CountingMetrics;
+use everfresh_testkit::proof::TestProofs;
 use everfresh_testkit::provider::{Behaviour, Counters, Model, ModelClient, ProviderServer};
 use http::Uri;
 use tokio::net::TcpStream;
@@ -130,6 +131,7 @@ pub(crate) async fn application(model: Arc<Mutex<Model>>, clock: Arc<dyn Clock>,
         discovery: client,
         secrets: Arc::new(NoSecrets),
         clock,
+        proofs: Arc::new(TestProofs),
         entropy: Arc::new(SeededEntropy::new(7)),
         metrics: Arc::new(CountingMetrics::default()),
         policy,
@@ -215,6 +217,11 @@ impl Home {
     }
 
     pub(crate) async fn log_in(&self, name: &str) {
+        assert_eq!(self.try_log_in(name).await, LoginOutcome::Succeeded);
+    }
+
+    /// Logs in to a server, and tells how that ended.
+    pub(crate) async fn try_log_in(&self, name: &str) -> LoginOutcome {
         let started = self.application.start_login(&name.parse().unwrap(), None).await.unwrap();
         let given = query_of(&self.approve(&started.authorization_url));
         let answer = CallbackQuery {
@@ -223,8 +230,7 @@ impl Home {
             iss: given.get("iss").cloned(),
             ..CallbackQuery::default()
         };
-        let finished = self.application.finish_login(answer).await.unwrap();
-        assert_eq!(finished.outcome, LoginOutcome::Succeeded);
+        self.application.finish_login(answer).await.unwrap().outcome
     }
 
     /// A person says yes at the provider; where that leads.

@@ -4,6 +4,7 @@
 
 mod api;
 mod connections;
+mod dpop;
 mod events;
 mod framing;
 mod guard;

@@ -185,7 +185,11 @@ pub async fn servers_and_registrations_are_kept(subject: impl Subject) {
     server.headers.insert("x-tenant".into(), "acme".into());
     server.oauth.client_secret = Some(SecretSource::Env("SECRET".into()));
     server.oauth.resource = ResourceSetting::Uri("https://mcp.example".into());
-    let key = |issuer: &str| RegistrationKey { issuer: issuer.into(), redirect_uris: client(issuer).redirect_uris };
+    let key = |issuer: &str| RegistrationKey {
+        issuer: issuer.into(),
+        redirect_uris: client(issuer).redirect_uris,
+        dpop_bound: false,
+    };
     let store = subject.store();
     store.put_server(&server).await.expect("stored");
     store.put_registration(&key("https://a"), &client("https://a")).await.expect("stored");

@@ -6,14 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    AuthorizationRequest, Challenge, Clock, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery, RegistrationError,
-    TokenKind,
+    AuthorizationRequest, Challenge, Clock, Discovered, DiscoveryError, DpopOffer, OAuthClient, OAuthDiscovery,
+    ProofRequest, RegistrationError, TokenKind,
 };
 use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Secret, Timestamp, TokenResponse};
 use serde_json::{Value, json};
 
 use super::model::{Form, Manner, Model, Reply};
+use super::switches::DpopRule;
+use crate::proof::{Shown, TestProofs};
 
 /// Talks to a model. Its reading of answers is simple: how real ones are read is tested elsewhere.
 pub struct ModelClient {
@@ -27,10 +29,17 @@ impl ModelClient {
         Self { model, clock }
     }
 
-    async fn tokens(&self, form: Form) -> Result<TokenResponse, Failure> {
+    /// One token request, and with a key a second one where the first lacked the nonce.
+    async fn tokens(&self, binding: &Binding, form: Form) -> Result<TokenResponse, Failure> {
         let reply = {
             let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-            model.token(self.clock.now(), &form, None)
+            let reply = self.ask(&mut model, binding, &form, None);
+            match header(&reply, "dpop-nonce") {
+                Some(nonce) if reply.body.contains("use_dpop_nonce") => {
+                    self.ask(&mut model, binding, &form, Some(nonce))
+                }
+                _ => reply,
+            }
         };
         tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
         match reply.manner {
@@ -40,6 +49,18 @@ impl ModelClient {
                 Err(Failure::without_answer(FailureClass::AnswerLost, "the connection broke"))
             }
         }
+    }
+}
+
+impl ModelClient {
+    fn ask(&self, model: &mut Model, binding: &Binding, form: &Form, nonce: Option<&str>) -> Reply {
+        let (now, url) = (self.clock.now(), binding.token_endpoint.as_str());
+        let request = ProofRequest { method: "POST", url, nonce, issued_at: model.server_time(now) };
+        let proof = binding.dpop_key.as_ref().and_then(|key| TestProofs::prove(key, &request).ok());
+        let shown = proof
+            .as_ref()
+            .and_then(|proof| Some(Shown { proof: proof.to_str().ok()?, method: "POST", url, access_token: None }));
+        model.token_proven(now, form, None, shown.as_ref())
     }
 }
 
@@ -69,7 +90,7 @@ fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
     match text("access_token") {
         Some(access_token) if reply.status < 300 => Ok(TokenResponse {
             access_token: Secret::new(access_token),
-            token_type: "Bearer".into(),
+            token_type: text("token_type").unwrap_or("Bearer").into(),
             expires_in: body["expires_in"].as_u64().filter(|seconds| *seconds > 0).map(Duration::from_secs),
             refresh_token: text("refresh_token").map(Secret::new),
             refresh_token_expires_in: body["refresh_token_expires_in"].as_u64().map(Duration::from_secs),
@@ -124,7 +145,7 @@ impl OAuthClient for ModelClient {
         if binding.shape.scope {
             form.insert("scope".into(), scopes.join(" "));
         }
-        self.tokens(form).await
+        self.tokens(binding, form).await
     }
 
     async fn exchange_code(
@@ -142,7 +163,7 @@ impl OAuthClient for ModelClient {
             ("redirect_uri", redirect_uri),
             ("client_id", &binding.client.client_id),
         ]);
-        self.tokens(form).await
+        self.tokens(binding, form).await
     }
 
     async fn revoke(
@@ -155,6 +176,18 @@ impl OAuthClient for ModelClient {
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         model.revoke(&form(&[("token", token.expose())]));
         Ok(())
+    }
+}
+
+fn offer(model: &Model) -> DpopOffer {
+    let algorithms: Vec<String> = match model.switches.dpop.rule {
+        DpopRule::Unknown => Vec::new(),
+        DpopRule::Offered | DpopRule::Required => vec!["ES256".into()],
+    };
+    DpopOffer {
+        server_algorithms: algorithms.clone(),
+        resource_algorithms: algorithms,
+        resource_requires: model.switches.dpop.rule == DpopRule::Required,
     }
 }
 
@@ -179,6 +212,7 @@ impl OAuthDiscovery for ModelClient {
             iss_in_responses: true,
             resource: Some(server.url.clone()),
             resource_scopes: Vec::new(),
+            dpop: offer(&model),
             challenge: challenge.unwrap_or_default(),
         })
     }
@@ -210,7 +244,9 @@ impl OAuthDiscovery for ModelClient {
 
         let digest = sha2::Sha256::digest(request.verifier.expose().as_bytes());
         let challenge = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(digest);
+        let thumbprint = request.dpop_jkt.as_ref().map(|thumbprint| ("dpop_jkt", thumbprint));
         let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(thumbprint)
             .append_pair("client_id", &request.client_id)
             .append_pair("redirect_uri", &request.redirect_uri)
             .append_pair("state", request.state.expose())

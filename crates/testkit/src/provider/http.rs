@@ -84,7 +84,8 @@ fn answer(model: &Mutex<Model>, received: &Received) -> Reply {
         (&Method::POST, "/token") => {
             let basic = basic(received);
             let basic = basic.as_ref().map(|(id, secret)| (id.as_str(), secret.as_str()));
-            model.token(now(), &form(&received.body), basic)
+            let url = received.url();
+            model.token_proven(now(), &form(&received.body), basic, received.proof(&url).as_ref())
         }
         (&Method::POST, "/revoke") => model.revoke(&form(&received.body)),
         (method, path) => match path.strip_prefix("/admin/") {

@@ -1,6 +1,7 @@
 //! An authorization server of our own: a pure model with fault switches, the same over HTTP, and
 //! a client that talks to the model without any socket.
 
+mod bound;
 mod client;
 mod http;
 mod model;
@@ -8,8 +9,11 @@ mod presets;
 mod switches;
 mod tokens;
 
+pub use bound::Presented;
 pub use client::ModelClient;
 pub use http::ProviderServer;
 pub use model::{Access, Behaviour, Counters, Manner, Model, Reply, Rotation};
 pub use presets::{Preset, presets};
-pub use switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};
+pub use switches::{
+    AuthRule, DpopRule, DpopSwitches, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault,
+};

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};
 use super::tokens::{Family, Tokens, Worth};
+use crate::proof::ProofDesk;
 
 /// Query or form parameters.
 pub(super) type Form = BTreeMap<String, String>;
@@ -95,6 +96,10 @@ pub struct Counters {
     pub accepted: u64,
     /// Requests to the protected server with a bad or no token.
     pub rejected: u64,
+    /// Proofs of possession that lacked the nonce, at either server.
+    pub nonces_demanded: u64,
+    /// Proofs of possession that were missing or wrong.
+    pub proofs_refused: u64,
     /// Calls of the tool `count` that were executed.
     pub executions: u64,
     /// Streams of the protected server that are open.
@@ -155,6 +160,8 @@ impl Reply {
 struct Client {
     redirect_uris: Vec<String>,
     secret: Option<String>,
+    /// Whether it asked for bound tokens only (RFC 9449 section 5.2).
+    dpop_bound: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -163,6 +170,8 @@ struct Code {
     redirect_uri: String,
     challenge: String,
     scope: String,
+    /// The key that it is bound to (RFC 9449 section 10).
+    dpop_jkt: Option<String>,
 }
 
 /// What the protected server should make of a request's token.
@@ -172,6 +181,8 @@ pub enum Access {
     Accepted,
     /// It is missing, bad or over.
     Refused,
+    /// Its proof of possession is not accepted, for this error of RFC 9449.
+    Objected(&'static str),
 }
 
 /// The provider.
@@ -189,6 +200,12 @@ pub struct Model {
     codes: BTreeMap<String, Code>,
     scopes: BTreeMap<Family, String>,
     tokens: Tokens,
+    /// The keys that logins are bound to, by thumbprint.
+    bound: BTreeMap<Family, String>,
+    /// The key that the token request at hand proves.
+    pub(super) proven: Option<String>,
+    pub(super) server_proofs: ProofDesk,
+    pub(super) resource_proofs: ProofDesk,
 }
 
 impl Model {
@@ -221,6 +238,7 @@ impl Model {
             "scopes_supported": ["read", "write", "offline_access"],
             "authorization_response_iss_parameter_supported": true,
         });
+        self.tell_dpop(&mut document);
         if self.behaviour.registers_clients {
             document["registration_endpoint"] = json!(format!("{issuer}/register"));
         }
@@ -240,6 +258,7 @@ impl Model {
         }
         self.counters.registrations += 1;
         let client_id = format!("client-{}", self.counters.registrations);
+        let dpop_bound = request["dpop_bound_access_tokens"] == true && self.knows_dpop();
         let secret = (self.switches.auth != AuthRule::None).then(|| format!("secret-canary-{client_id}"));
         let mut granted = json!({ "client_id": client_id, "redirect_uris": redirect_uris });
         if let Some(secret) = &secret {
@@ -248,7 +267,7 @@ impl Model {
             granted["client_secret_expires_at"] = json!(self.switches.client_secret_lifetime_s.map_or(0, ends));
             granted["token_endpoint_auth_method"] = request["token_endpoint_auth_method"].clone();
         }
-        self.clients.insert(client_id, Client { redirect_uris, secret });
+        self.clients.insert(client_id, Client { redirect_uris, secret, dpop_bound });
         Reply::json(201, &granted)
     }
 
@@ -270,7 +289,8 @@ impl Model {
             .finish();
         let location = format!("{redirect_uri}{separator}{answer}");
         let (challenge, scope) = (given("code_challenge"), given("scope"));
-        self.codes.insert(code, Code { client_id, redirect_uri, challenge, scope });
+        let dpop_jkt = query.get("dpop_jkt").filter(|_| self.knows_dpop()).cloned();
+        self.codes.insert(code, Code { client_id, redirect_uri, challenge, scope, dpop_jkt });
         Reply { status: 302, headers: vec![("location".into(), location)], ..Reply::default() }
     }
 
@@ -288,11 +308,23 @@ impl Model {
             None => processed,
             Some(fault) => faulty(fault, processed),
         };
-        let skewed = now.as_millis().saturating_add(self.switches.clock_ahead_s.saturating_mul(1000));
-        let date = Timestamp::from_millis(skewed);
         let mut headers = reply.headers;
-        headers.push(("date".to_owned(), http_date(date)));
+        headers.push(self.date(now));
         Reply { headers, delay_ms: self.switches.delay_ms, ..reply }
+    }
+
+    /// The time by its own clock.
+    pub(super) fn server_time(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.as_millis().saturating_add(self.switches.clock_ahead_s.saturating_mul(1000)))
+    }
+
+    pub(super) fn date(&self, now: Timestamp) -> (String, String) {
+        ("date".to_owned(), http_date(self.server_time(now)))
+    }
+
+    /// The key that an access token is bound to.
+    pub(super) fn bound_to(&self, access_token: &str) -> Option<String> {
+        self.bound.get(&self.tokens.family_of(access_token)?).cloned()
     }
 
     fn take_fault(&mut self) -> Option<Fault> {
@@ -332,6 +364,9 @@ impl Model {
         let in_body = form.get("client_id").map(String::as_str);
         let client_id = basic.map(|(id, _)| id).or(in_body).ok_or_else(unknown)?;
         let client = self.clients.get(client_id).ok_or_else(unknown)?;
+        if client.dpop_bound && self.proven.is_none() {
+            return Err(Reply::error(400, "invalid_dpop_proof"));
+        }
         let shown = match self.switches.auth {
             AuthRule::None => return Ok(client_id.to_owned()),
             AuthRule::Basic => basic.map(|(_, secret)| secret),
@@ -347,12 +382,16 @@ impl Model {
         let verifier = form.get("code_verifier").cloned().unwrap_or_default();
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
         let same_redirect = form.get("redirect_uri") == Some(&code.redirect_uri);
-        if code.client_id != client_id || code.challenge != challenge || !same_redirect {
+        let same_key = code.dpop_jkt.is_none() || code.dpop_jkt == self.proven;
+        if code.client_id != client_id || code.challenge != challenge || !same_redirect || !same_key {
             return Reply::error(400, "invalid_grant");
         }
         self.counters.exchanges += 1;
         let family = self.tokens.new_family();
         self.scopes.insert(family, code.scope);
+        if let Some(thumbprint) = &self.proven {
+            self.bound.insert(family, thumbprint.clone());
+        }
         let refresh_token = self
             .behaviour
             .issues_refresh_tokens
@@ -376,6 +415,10 @@ impl Model {
                     self.counters.families_revoked += 1;
                     self.tokens.revoke(family);
                 }
+                Reply::error(400, "invalid_grant")
+            }
+            Worth::Good(family) if self.bound.get(&family).is_some_and(|key| self.proven.as_ref() != Some(key)) => {
+                self.counters.refusals += 1;
                 Reply::error(400, "invalid_grant")
             }
             Worth::Good(family) => {
@@ -402,7 +445,11 @@ impl Model {
         let seconds = lifetime.as_secs();
         let asked = self.scopes.get(&family).cloned().unwrap_or_default();
         let scope = self.switches.scope_told.clone().unwrap_or(asked);
-        let mut answer = json!({ "access_token": access_token, "token_type": "Bearer", "scope": scope });
+        if self.switches.dpop.answers_bearer {
+            self.bound.remove(&family);
+        }
+        let token_type = if self.bound.contains_key(&family) { "DPoP" } else { "Bearer" };
+        let mut answer = json!({ "access_token": access_token, "token_type": token_type, "scope": scope });
         match self.switches.expires_in {
             ExpiresIn::Absent => {}
             ExpiresIn::Number => answer["expires_in"] = json!(seconds),

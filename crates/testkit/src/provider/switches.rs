@@ -134,6 +134,35 @@ pub enum UpstreamFault {
     ClosesStreams,
 }
 
+/// What provider and protected server know of tokens that are bound to a key (RFC 9449).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DpopRule {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// A token request with a proof gets bound tokens; both kinds are served.
+    Offered,
+    /// There are no others.
+    Required,
+}
+
+/// How proofs of possession are asked for and checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DpopSwitches {
+    /// What is known of it.
+    pub rule: DpopRule,
+    /// Whether the token endpoint wants its nonce in proofs.
+    pub server_nonce: bool,
+    /// Whether the protected server does.
+    pub resource_nonce: bool,
+    /// After how many accepted proofs there is another nonce; 0 is never.
+    pub rotate_every: u32,
+    /// Whether the token endpoint issues bearer tokens all the same.
+    pub answers_bearer: bool,
+}
+
 /// All switches. The default is a well-behaved provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -178,6 +207,8 @@ pub struct Switches {
     pub clock_ahead_s: i64,
     /// What the protected server does.
     pub upstream: UpstreamFault,
+    /// How proofs of possession are asked for.
+    pub dpop: DpopSwitches,
 }
 
 impl Default for Switches {
@@ -203,6 +234,7 @@ impl Default for Switches {
             auth: AuthRule::default(),
             clock_ahead_s: 0,
             upstream: UpstreamFault::default(),
+            dpop: DpopSwitches::default(),
         }
     }
 }

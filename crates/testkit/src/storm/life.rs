@@ -18,6 +18,7 @@ use super::net::StormNet;
 use super::weather::Happening;
 use super::world::{Shared, StormClock, StormEntropy};
 use crate::metrics::CountingMetrics;
+use crate::proof::TestProofs;
 
 /// How often people look whether all is well.
 const LOOK: Duration = Duration::from_secs(30 * 60);
@@ -86,6 +87,7 @@ fn parts(shared: &Shared) -> Parts {
         discovery: net,
         secrets: Arc::new(NoSecrets),
         clock: Arc::new(StormClock(shared.clone())),
+        proofs: Arc::new(TestProofs),
         entropy: Arc::new(StormEntropy(shared.clone())),
         metrics: Arc::new(CountingMetrics::default()),
         policy: Policy::default(),
