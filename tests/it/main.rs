@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod disconnect;
+mod dpop;
 mod life;
 mod many;
 mod outage;

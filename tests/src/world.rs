@@ -12,12 +12,26 @@ use crate::daemon::{Daemon, Ran, run};
 /// A whole browser: it follows redirects, as people who are logged in at their provider do.
 const BROWSER: &str = "curl -sSL -o /dev/null --max-time 20";
 
-/// The kinds of secrets that testkit's provider makes.
-const CANARIES: [&[u8]; 4] = [b"access-canary-", b"refresh-canary-", b"code-canary-", b"secret-canary-"];
+/// How the kinds of secrets begin that testkit's provider makes, and last the private keys that
+/// everfresh makes: PKCS #8 of a key on P-256, in base64.
+const CANARIES: [&[u8]; 5] = [
+    b"access-canary-",
+    b"refresh-canary-",
+    b"code-canary-",
+    b"secret-canary-",
+    b"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQ",
+];
+
+/// What stands before the private key in a file of keys that a test itself has written.
+const ARMOUR: &[u8] = b"-----BEGIN PRIVATE KEY-----\n";
 
 /// Where a secret of the provider's stands in `bytes`, with what is around it.
 pub fn canary_in(bytes: &[u8]) -> Option<String> {
-    let at = CANARIES.iter().find_map(|canary| bytes.windows(canary.len()).position(|window| window == *canary))?;
+    let stands_at = |canary: &[u8]| {
+        let places = bytes.windows(canary.len()).enumerate().filter(|(_, window)| *window == canary);
+        places.map(|(at, _)| at).find(|at| !bytes[..*at].ends_with(ARMOUR))
+    };
+    let at = CANARIES.iter().find_map(|canary| stands_at(canary))?;
     let around = &bytes[at.saturating_sub(120)..bytes.len().min(at + 40)];
     Some(String::from_utf8_lossy(around).into_owned())
 }
