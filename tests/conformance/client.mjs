@@ -16,8 +16,6 @@ const UNMET = {
   "auth/client-credentials-jwt": "the client_credentials grant cannot be configured",
   "auth/wif-jwt-bearer": "the JWT bearer grant cannot be configured",
   "auth/enterprise-managed-authorization": "an identity provider cannot be configured",
-  "auth/dpop": "proofs of possession (RFC 9449) are not sent",
-  "auth/dpop-nonce": "proofs of possession (RFC 9449) are not sent",
 };
 
 /** The sets: a title, the revision on the wire, and the scenarios. */

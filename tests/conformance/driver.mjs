@@ -59,9 +59,6 @@ function configured() {
           token_endpoint: context.idp_token_endpoint, client_id: context.idp_client_id, id_token: { env: "ID_TOKEN" },
         },
       };
-    case "auth/dpop":
-    case "auth/dpop-nonce":
-      return { "servers.it.oauth": { dpop: "required" } };
     default:
       return {};
   }
