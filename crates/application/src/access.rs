@@ -96,7 +96,7 @@ impl Live {
 
     fn is_for(&self, route: &Route) -> bool {
         let bound_enough = self.bearer.is_bound() || route.settings.oauth.dpop != DpopSetting::Required;
-        bound_enough && !self.origin.is_empty() && self.origin == route.origin
+        !self.origin.is_empty() && self.origin == route.origin && bound_enough
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {

@@ -67,6 +67,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["everfresh-application"],
     },
     Mutation {
+        what: "a nonce that is never learned",
+        file: "crates/application/src/access.rs",
+        text: r"            route.seat.nonce.store(Some(Arc::new(nonce.to_owned())));",
+        instead: r"            let _ = nonce;",
+        noticed_by: &["everfresh-presentation"],
+    },
+    Mutation {
         what: "waiters answered in vain",
         file: "crates/application/src/driver.rs",
         text: r"        let waiters = self.waiters.remove(&report.grant).unwrap_or_default();
