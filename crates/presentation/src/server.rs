@@ -30,7 +30,7 @@ use tower::ServiceExt;
 
 use crate::api;
 use crate::guard::Guard;
-use crate::proxy::{Proxy, ProxyBody, Shared, is_data_path};
+use crate::proxy::{Proxy, ProxyBody, Seals, Shared, is_data_path};
 
 /// Connections of one thread at once; a person's clients need a handful.
 const CONNECTIONS_MAX: usize = 4096;
@@ -84,6 +84,7 @@ impl Server {
             access: parts.application.access().clone(),
             guard: Arc::clone(&parts.guard),
             dialer: Arc::clone(&parts.dialer),
+            seals: Seals::new(parts.entropy.bytes()),
             page_url: format!("{}/", parts.base_url),
         });
         let router = api::router(parts);

@@ -3,8 +3,9 @@
 
 use everfresh_application::ports::{DPOP, DPOP_NONCE};
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+    ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -20,6 +21,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     PROXY_AUTHORIZATION,
     HeaderName::from_static("keep-alive"),
 ];
+
+/// The media type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// What a client sends to us and not to the upstream. Cookies are for this host, which is ours.
 const OURS: [HeaderName; 6] =
@@ -41,6 +45,22 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove("proxy-connection");
+}
+
+/// Asks for a stream of events as it is, where a client asks for one: its first event may have to
+/// be read.
+pub(super) fn keep_events_readable(headers: &mut HeaderMap) {
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains(EVENT_STREAM));
+    if headers.contains_key(ACCEPT_ENCODING) && headers.get_all(ACCEPT).iter().any(accepts) {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+}
+
+/// Whether an answer is a stream of events that can be read.
+pub(super) fn are_events(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media_type = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(EVENT_STREAM.as_bytes()) && !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// Takes from a response what must not reach the client. A challenge would make it start its own
@@ -79,7 +99,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let named: Vec<HeaderName> = named
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !matches!(*name, CONTENT_LENGTH | http::header::CONTENT_TYPE))
+        .filter(|name| !matches!(*name, CONTENT_LENGTH | CONTENT_TYPE))
         .collect();
     for name in named {
         headers.remove(name);

@@ -4,18 +4,18 @@
 //! token is read for each request and never kept by a connection. It knows no MCP era: only when
 //! there is nothing to pass on does it look whether a body is JSON-RPC.
 
+mod answer;
 mod body;
 mod counters;
 mod denial;
+mod endpoint;
 mod headers;
 mod pool;
 mod proof;
 mod target;
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,16 +23,21 @@ use everfresh_application::challenge::{Scheme, parse_www_authenticate};
 use everfresh_application::ports::{Challenge, DPOP, Dialer, ProofError};
 use everfresh_application::{Access, Bearer, Denial, Pass, Route};
 use http::header::{
-    AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
 };
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 
 use crate::guard::Guard;
 use crate::problem::Problem;
+pub use answer::{BodyError, ProxyBody};
+pub use endpoint::{EndpointError, Seals};
 pub(crate) use headers::is_configurable;
 
+use answer::{Asked, Events, Inner};
 use body::{Copy, RequestBody, collected};
 use counters::{Counters, Parked};
 use denial::Refusal;
@@ -56,6 +61,8 @@ pub struct Shared {
     pub guard: Arc<Guard>,
     /// How upstreams are reached.
     pub dialer: Arc<dyn Dialer>,
+    /// Under which endpoints of HTTP+SSE servers are reached.
+    pub seals: Seals,
     /// Where the page is.
     pub page_url: String,
 }
@@ -77,9 +84,11 @@ struct Prepared {
 
 /// One request on its way: what is sent, as often as it is sent.
 struct Outgoing<'a> {
-    prepared: &'a Prepared,
+    prepared: &'a Arc<Prepared>,
     /// The path under which the client knows the upstream.
     place: &'a str,
+    /// Whether it goes to the endpoint of an HTTP+SSE server, whose client reads answers elsewhere.
+    is_to_endpoint: bool,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -113,23 +122,27 @@ impl Proxy {
             let problem = everfresh_application::AppError::NoSuchServer(path.to_owned());
             return plain(&Refusal::of(problem.into()), readable(&head.method, body).await.as_ref());
         };
-        let Some(target) = prepared.url.path_and_query(tail, head.uri.query()).filter(|_| !climbs(tail)) else {
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-path", "Bad path", "the path leaves its server");
-            return plain(&Refusal::of(problem), None);
+        let target = unsupported(&head.method, &head.headers)
+            .map_or_else(|| self.target(&prepared, &head.method, tail, head.uri.query()), Err);
+        let target = match target {
+            Ok(target) => target,
+            Err(problem) => return plain(&Refusal::of(problem), None),
         };
-        if let Some(problem) = unsupported(&head.method, &head.headers) {
-            return plain(&Refusal::of(problem), None);
-        }
         // What an upstream sends must not run in a browser with the rights of our own page.
         let is_shown = head.headers.get("sec-fetch-dest").is_some_and(|dest| dest != "empty");
         let mut headers = head.headers;
         headers::strip_request(&mut headers);
+        if head.method == Method::GET {
+            headers::keep_events_readable(&mut headers);
+        }
         headers.insert(HOST, prepared.url.host.clone());
         for (name, value) in &prepared.headers {
             headers.insert(name, value.clone());
         }
         let place = &head.uri.path()[..head.uri.path().len() - tail.len()];
-        let outgoing = Outgoing { prepared: &prepared, place, method: head.method, uri: target.into(), headers };
+        let is_to_endpoint = endpoint::is_sealed(tail);
+        let (method, uri) = (head.method, target.into());
+        let outgoing = Outgoing { prepared: &prepared, place, is_to_endpoint, method, uri, headers };
         let mut clocked = Clocked::default();
         let mut response = self.forward(&outgoing, body, &mut clocked).await;
         if is_shown {
@@ -189,10 +202,30 @@ impl Proxy {
         Some(prepared)
     }
 
+    /// What to ask the upstream for.
+    fn target(
+        &self,
+        prepared: &Prepared,
+        method: &Method,
+        tail: &str,
+        query: Option<&str>,
+    ) -> Result<PathAndQuery, Problem> {
+        if endpoint::is_sealed(tail) {
+            // Endpoints are posted to, and the seal stands for no more than that.
+            let path = self.shared.seals.open(&prepared.route, tail).filter(|_| *method == Method::POST);
+            let target = path.and_then(|path| target::path_and_query(&path, query));
+            let detail = "the server announced no such endpoint to this daemon: open its stream again, and post there";
+            return target.ok_or_else(|| Problem::new(StatusCode::GONE, "endpoint-gone", "Endpoint gone", detail));
+        }
+        let target = prepared.url.path_and_query(tail, query).filter(|_| !climbs(tail));
+        let detail = "the path leaves its server";
+        target.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "bad-path", "Bad path", detail))
+    }
+
     async fn forward(&self, outgoing: &Outgoing<'_>, body: Incoming, clocked: &mut Clocked) -> Response<ProxyBody> {
         let pass = match self.pass(outgoing.prepared).await {
             Ok(pass) => pass,
-            Err(denial) => return self.deny(&denial, readable(&outgoing.method, body).await.as_ref()),
+            Err(denial) => return self.deny(outgoing, &denial, readable(&outgoing.method, body).await.as_ref()),
         };
         let (body, copy) = RequestBody::passing(body, REPLAY_MAX);
         let response = match self.send_proven(outgoing, bearer_of(&pass), body, &copy, clocked).await {
@@ -275,7 +308,7 @@ impl Proxy {
         let whole = copy.complete(REPLAY_MAX).await;
         let newer = match newer {
             Ok(newer) => newer,
-            Err(denial) => return self.deny(&denial, whole.as_ref()),
+            Err(denial) => return self.deny(outgoing, &denial, whole.as_ref()),
         };
         let Some(whole) = whole else {
             return plain(&not_replayed(route, "the token was refused and has been renewed"), None);
@@ -290,7 +323,7 @@ impl Proxy {
             drop(response);
             // The engine learns that the fresh token is refused as well; there is no third try.
             let denial = access.pass_after_refusal(route, newer.generation).await.err();
-            return self.deny(&denial.unwrap_or_else(|| access.denial(route)), Some(&whole));
+            return self.deny(outgoing, &denial.unwrap_or_else(|| access.denial(route)), Some(&whole));
         }
         self.passed(outgoing, &Pass::Bearer(newer), response)
     }
@@ -314,10 +347,20 @@ impl Proxy {
         if let Some(location) = head.headers.get(LOCATION).and_then(|location| outgoing.location(location)) {
             head.headers.insert(LOCATION, location);
         }
-        Response::from_parts(head, ProxyBody(Inner::Upstream(body)))
+        let inner = match outgoing.events(&head) {
+            Some(asked) => {
+                head.headers.remove(CONTENT_LENGTH);
+                let (prepared, shared) = (Arc::clone(outgoing.prepared), Arc::clone(&self.shared));
+                Inner::Events(Box::new(Events::new(body, asked, prepared, shared)))
+            }
+            None => Inner::Upstream(body),
+        };
+        Response::from_parts(head, ProxyBody(inner))
     }
 
-    fn deny(&self, denial: &Denial, body: Option<&Bytes>) -> Response<ProxyBody> {
+    fn deny(&self, outgoing: &Outgoing<'_>, denial: &Denial, body: Option<&Bytes>) -> Response<ProxyBody> {
+        // A JSON-RPC error would be read by nobody where answers come over a stream.
+        let body = body.filter(|_| !outgoing.is_to_endpoint);
         plain(&Refusal::denied(denial, &self.shared.page_url), body)
     }
 }
@@ -327,6 +370,14 @@ impl Outgoing<'_> {
     fn location(&self, location: &HeaderValue) -> Option<HeaderValue> {
         let (url, asked) = (&self.prepared.url, self.uri.path_and_query()?);
         HeaderValue::try_from(url.location(self.place, asked, location.to_str().ok()?)?).ok()
+    }
+
+    /// For an answer whose first event may be an endpoint: what was asked.
+    fn events(&self, head: &http::response::Parts) -> Option<Asked> {
+        let is_stream =
+            self.method == Method::GET && head.status == StatusCode::OK && headers::are_events(&head.headers);
+        let target = self.uri.path_and_query().filter(|_| is_stream)?;
+        Some(Asked { place: self.place.to_owned(), target: target.clone() })
     }
 
     /// The request with its token, and a proof of its own where the token needs one.
@@ -410,40 +461,4 @@ async fn readable(method: &Method, body: Incoming) -> Option<Bytes> {
 
 fn plain(refusal: &Refusal, body: Option<&Bytes>) -> Response<ProxyBody> {
     refusal.answer(body).map(|bytes| ProxyBody(Inner::Own(Full::new(bytes))))
-}
-
-/// What goes back to the client.
-pub struct ProxyBody(Inner);
-
-enum Inner {
-    /// The upstream's, as it comes.
-    Upstream(ResponseBody),
-    /// Our own words.
-    Own(Full<Bytes>),
-}
-
-impl Body for ProxyBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.0 {
-            Inner::Upstream(body) => Pin::new(body).poll_frame(cx),
-            Inner::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Inner::Upstream(body) => body.is_end_stream(),
-            Inner::Own(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Inner::Upstream(body) => body.size_hint(),
-            Inner::Own(body) => body.size_hint(),
-        }
-    }
 }

@@ -38,6 +38,12 @@ pub(super) fn climbs(tail: &str) -> bool {
     }) || tail.contains('\\')
 }
 
+/// A path with the client's query, as both came.
+pub(super) fn path_and_query(path: &str, query: Option<&str>) -> Option<PathAndQuery> {
+    let text = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()
+}
+
 /// An upstream's URL, ready to have a tail and a query added.
 #[derive(Clone, Debug)]
 pub(super) struct UpstreamUrl {
@@ -87,10 +93,7 @@ impl UpstreamUrl {
     /// Followed as it is, a redirect within the upstream would lead past us, without the token, and
     /// a relative one to nowhere.
     pub(super) fn location(&self, place: &str, asked: &PathAndQuery, location: &str) -> Option<String> {
-        let mut base = self.url.clone();
-        base.set_path(asked.path());
-        base.set_query(asked.query());
-        let target = base.join(location).ok()?;
+        let target = self.resolve(asked, location)?;
         let within = if self.is_same_origin(&target) { self.tail_of(target.path()) } else { None };
         let Some(tail) = within else {
             return Url::parse(location).is_err().then(|| target.into());
@@ -100,8 +103,16 @@ impl UpstreamUrl {
         Some(format!("{place}{tail}{query}{fragment}"))
     }
 
+    /// Where a reference leads that stands in the answer to the request for `asked`.
+    pub(super) fn resolve(&self, asked: &PathAndQuery, reference: &str) -> Option<Url> {
+        let mut base = self.url.clone();
+        base.set_path(asked.path());
+        base.set_query(asked.query());
+        base.join(reference).ok()
+    }
+
     /// A server behind a proxy that does TLS may not know that it is reached by https.
-    fn is_same_origin(&self, target: &Url) -> bool {
+    pub(super) fn is_same_origin(&self, target: &Url) -> bool {
         let same_scheme =
             target.scheme() == self.url.scheme() || (target.scheme(), self.url.scheme()) == ("http", "https");
         same_scheme && target.host_str() == self.url.host_str() && target.port() == self.url.port()

@@ -5,6 +5,7 @@
 mod api;
 mod connections;
 mod dpop;
+mod endpoint;
 mod events;
 mod framing;
 mod guard;
