@@ -38,6 +38,15 @@ pub(crate) fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
+/// Opens a file of its owner only, to write behind what is in it.
+pub fn append_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE_FILE);
+    options.open(path)
+}
+
 /// Makes a folder for its owner only, with all that leads to it.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();

@@ -19,6 +19,9 @@ use crate::files;
 /// The key file's name in the data folder.
 const KEY_FILE: &str = "master.key";
 
+/// Held while a key is made.
+const MAKING_LOCK: &str = "master.key.lock";
+
 /// The key under which every record is sealed. Zeroed on drop, shown to nobody.
 #[derive(Clone)]
 pub struct MasterKey(Zeroizing<[u8; Self::LENGTH]>);
@@ -179,30 +182,42 @@ fn found_or_made(
     entropy: &dyn Entropy,
 ) -> Result<(MasterKey, KeyOrigin), CustodyError> {
     let path = folder.join(KEY_FILE);
-    if path.exists() {
-        return parsed(&content_of(&path)?, KeyOrigin::File(path));
-    }
     let entry = match keychain {
-        Keychain::Asked => keychain::entry(folder),
-        Keychain::Ignored => None,
+        Keychain::Asked if !path.exists() => keychain::entry(folder),
+        Keychain::Asked | Keychain::Ignored => None,
     };
-    if let Some(text) = entry.as_ref().and_then(keychain::Entry::read) {
-        return parsed(&text, KeyOrigin::Keychain);
+    if let Some(found) = found(&path, entry.as_ref())? {
+        return Ok(found);
     }
     if sealed_records {
         return Err(CustodyError::Missing { folder: folder.to_owned() });
-    }
-    let key = MasterKey::from_bytes(entropy.bytes());
-    if entry.is_some_and(|entry| entry.write(&key.to_text())) {
-        return Ok((key, KeyOrigin::Keychain));
     }
     let unusable = |error: std::io::Error| CustodyError::Unusable {
         what: format!("the key file {}", path.display()),
         cause: error.to_string(),
     };
     files::create_private_folder(folder).map_err(unusable)?;
+    // Of several that start at once, one makes the key and the others find it: a key that is
+    // overwritten after records were sealed with it would lose them.
+    let making = files::append_private(&folder.join(MAKING_LOCK)).map_err(unusable)?;
+    making.lock().map_err(unusable)?;
+    if let Some(found) = found(&path, entry.as_ref())? {
+        return Ok(found);
+    }
+    let key = MasterKey::from_bytes(entropy.bytes());
+    if entry.is_some_and(|entry| entry.write(&key.to_text())) {
+        return Ok((key, KeyOrigin::Keychain));
+    }
     files::write_private(&path, key.to_text().as_bytes()).map_err(unusable)?;
     Ok((key, KeyOrigin::File(path)))
+}
+
+/// A key that is there: the file's before the keychain's.
+fn found(path: &Path, entry: Option<&keychain::Entry>) -> Result<Option<(MasterKey, KeyOrigin)>, CustodyError> {
+    if path.exists() {
+        return parsed(&content_of(path)?, KeyOrigin::File(path.to_owned())).map(Some);
+    }
+    entry.and_then(keychain::Entry::read).map(|text| parsed(&text, KeyOrigin::Keychain)).transpose()
 }
 
 #[cfg(test)]
@@ -223,6 +238,25 @@ mod tests {
         assert_eq!(origin, KeyOrigin::File(folder.path().join(KEY_FILE)));
         let (found, _) = master_key(&AUTO, folder.path(), true, &SystemEntropy).unwrap();
         assert_eq!(made.bytes(), found.bytes());
+    }
+
+    #[test]
+    fn those_that_start_at_once_have_one_key() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..20 {
+            let place = folder.path().join(number.to_string());
+            let barrier = std::sync::Barrier::new(8);
+            let make = || {
+                barrier.wait();
+                *master_key(&AUTO, &place, false, &SystemEntropy).unwrap().0.bytes()
+            };
+            let keys: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let (kept, _) = master_key(&AUTO, &place, true, &SystemEntropy).unwrap();
+            assert!(keys.iter().all(|key| key == kept.bytes()), "a key was overwritten");
+        }
     }
 
     #[test]
