@@ -10,6 +10,8 @@ mod life;
 mod many;
 mod outage;
 mod sleep;
+mod stdio;
+mod stdio_upstream;
 mod steps;
 mod survival;
 mod table;

@@ -2,9 +2,13 @@
 //! servers that it meets. Nothing here looks inside everfresh.
 
 pub mod daemon;
+pub mod scripted;
+pub mod stdio;
 pub mod wait;
 pub mod world;
 
 pub use daemon::{Daemon, Ran};
+pub use scripted::{Asked, Reply, Scripted};
+pub use stdio::{Detached, StdioClient};
 pub use wait::until;
 pub use world::World;

@@ -97,6 +97,9 @@ pub(crate) enum Command {
     Token(Token),
     /// Print how a client reaches a server.
     Url(Name),
+    /// Serve a client that speaks stdio only: forwards to a server, and starts the daemon if none
+    /// runs.
+    Stdio(Name),
     /// Open the page.
     Open(Open),
     /// Check configuration, store, key, daemon, providers and upstreams.

@@ -60,13 +60,17 @@ pub(crate) async fn running_daemon(global: &Global, paths: &Paths) -> Option<Str
     alive.is_ok_and(|answer| answer.status().is_success()).then_some(base_url)
 }
 
-/// A client for this machine: no proxy, no TLS roots.
+/// A client of the API, on this machine.
 pub(crate) fn http_client() -> reqwest::Client {
+    local_client().timeout(PATIENCE).build().expect("a client without any file can be built")
+}
+
+/// A client for this machine: no proxy, no TLS roots.
+pub(crate) fn local_client() -> reqwest::ClientBuilder {
     drop(rustls::crypto::ring::default_provider().install_default());
     let roots = rustls::RootCertStore::empty();
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let client = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).timeout(PATIENCE).build();
-    client.expect("a client without any file can be built")
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls)
 }
 
 impl Api {

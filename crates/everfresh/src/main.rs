@@ -14,6 +14,7 @@ mod logging;
 mod output;
 mod paths;
 mod serve;
+mod stdio;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,10 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Demo(demo) = &command {
         logging::start(&global, "off")?;
         return demo::demo(&global, demo).await.map(|()| Exit::Done);
+    }
+    if let Command::Stdio(name) = &command {
+        logging::start(&global, "warn")?;
+        return stdio::stdio(&global, &Paths::of(&global)?, &name.name).await;
     }
     logging::start(&global, "error")?;
     commands::run(command, &global, &Paths::of(&global)?).await

@@ -13,7 +13,7 @@ use crate::client::{Api, Need};
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 
-/// Runs a command that is neither the daemon nor the demo.
+/// Runs a command that calls the API.
 pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Result<Exit, Failure> {
     if let Command::Doctor(doctor) = &command {
         return doctor::doctor(global, paths, doctor).await;
@@ -47,7 +47,9 @@ async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Fail
         Command::Token(token) => servers::token(api, &token).await,
         Command::Url(name) => servers::url(api, &name.name).await,
         Command::Open(open) => login::open_page(api, global, &open).await,
-        Command::Serve | Command::Demo(_) | Command::Doctor(_) | Command::Completions { .. } => Ok(Exit::Done),
+        Command::Serve | Command::Demo(_) | Command::Doctor(_) | Command::Stdio(_) | Command::Completions { .. } => {
+            Ok(Exit::Done)
+        }
     }
 }
 
