@@ -5,6 +5,7 @@ import express from "express";
 import { Provider } from "oidc-provider";
 import { randomUUID } from "node:crypto";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { SSEServerTransport } from "@modelcontextprotocol/sdk/server/sse.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import { requireBearerAuth } from "@modelcontextprotocol/sdk/server/auth/middleware/bearerAuth.js";
 import { InvalidTokenError } from "@modelcontextprotocol/sdk/server/auth/errors.js";
@@ -87,12 +88,14 @@ export async function start(ttl) {
   const upstreamServer = await listen(upstream);
   const origin = `http://127.0.0.1:${upstreamServer.address().port}`;
   const resource = `${origin}/mcp`;
+  // Of HTTP+SSE: its endpoint lies outside the path of its stream.
+  const legacy = `${origin}/sse`;
   const { issuer, provider, server } = await startProvider(ttl, seen);
 
   const verifier = {
     async verifyAccessToken(text) {
       const token = await provider.AccessToken.find(text);
-      const good = token && !token.isExpired && [token.aud].flat().includes(resource);
+      const good = token && !token.isExpired && [token.aud].flat().some((audience) => [resource, legacy].includes(audience));
       if (!good) throw new InvalidTokenError("not good here");
       return { token: text, clientId: token.clientId, scopes: (token.scope ?? "").split(" "), expiresAt: token.exp };
     },
@@ -101,6 +104,9 @@ export async function start(ttl) {
     response.json({ resource, authorization_servers: [issuer], scopes_supported: ["read"] });
   });
   const resourceMetadataUrl = `${origin}/.well-known/oauth-protected-resource/mcp`;
+  upstream.get("/.well-known/oauth-protected-resource/sse", (_request, response) => {
+    response.json({ resource: legacy, authorization_servers: [issuer], scopes_supported: ["read"] });
+  });
   const guard = requireBearerAuth({ verifier, requiredScopes: ["read"], resourceMetadataUrl });
   const sessions = new Map();
   upstream.all("/mcp", guard, express.json(), async (request, response) => {
@@ -115,11 +121,20 @@ export async function start(ttl) {
     }
     await transport.handleRequest(request, response, request.body);
   });
+  const streams = new Map();
+  upstream.get("/sse", guard, async (_request, response) => {
+    const transport = new SSEServerTransport("/messages", response);
+    streams.set(transport.sessionId, transport);
+    await tools(seen).connect(transport);
+  });
+  upstream.post("/messages", guard, express.json(), async (request, response) => {
+    await streams.get(request.query.sessionId).handlePostMessage(request, response, request.body);
+  });
   const stop = () => {
     for (const running of [upstreamServer, server]) {
       running.closeAllConnections();
       running.close();
     }
   };
-  return { issuer, resource, seen, stop };
+  return { issuer, resource, legacy, seen, stop };
 }
