@@ -358,12 +358,16 @@ impl Access {
         route.seat.challenge.store(Some(Arc::new(challenge)));
     }
 
-    /// The upstream demands scopes that the token lacks (RFC 6750 section 3.1,
+    /// The upstream demands scopes that the token of `pass` lacks (RFC 6750 section 3.1,
     /// `insufficient_scope`). That is shown, and never refreshed for.
-    pub fn scope_demanded(&self, route: &Route, challenge: Challenge) {
+    pub fn scope_demanded(&self, route: &Route, pass: &Pass, challenge: Challenge) {
+        let generation = match pass {
+            Pass::Bearer(bearer) => bearer.generation,
+            Pass::Anonymous => Generation::default(),
+        };
         let scopes = challenge.scopes.clone();
         self.challenged(route, challenge);
-        self.inner.mailbox.try_tell(Event::ScopesDemanded { grant: route.grant.clone(), scopes });
+        self.inner.mailbox.try_tell(Event::ScopesDemanded { grant: route.grant.clone(), generation, scopes });
     }
 
     /// What is to be said of a grant that cannot pass.

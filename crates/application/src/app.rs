@@ -14,13 +14,13 @@ use crate::board::Board;
 use crate::driver::{Driver, Mailbox, tell_trace};
 use crate::events::EventHub;
 use crate::gate::Gate;
-use crate::login::{CallbackQuery, LoginDesk, LoginError, LoginFinished, LoginParts, LoginStarted};
+use crate::login::{CallbackQuery, ClientChoice, LoginDesk, LoginError, LoginFinished, LoginParts, LoginStarted};
 use crate::ports::{
     Clock, Entropy, JournalEntry, LoadedGrant, Metrics, OAuthClient, OAuthDiscovery, ProofKeys, Secrets, StoreError,
     TokenKind, TokenStore,
 };
 use crate::servers::Servers;
-use crate::settings::{DpopSetting, LoginSettings, ServerSettings};
+use crate::settings::{DpopSetting, LoginSettings, LoginWay, ServerSettings};
 use crate::vault::Vault;
 
 /// What an application is made of.
@@ -413,6 +413,19 @@ impl Application {
         self.sync().await
     }
 
+    /// Removes one account of a server with its login. The server and its other accounts stay.
+    pub async fn remove_account(&self, grant: &GrantId) -> Result<(), AppError> {
+        let route = self.route(grant)?;
+        let record = self.inner.vault.read(grant).await.ok().flatten();
+        self.unseat(grant).await;
+        self.inner.vault.erase(grant).await?;
+        if let Some(record) = record {
+            self.revoke(&route.settings, &record).await;
+        }
+        self.inner.servers.forget_account(grant);
+        self.sync().await
+    }
+
     /// Switches a server on or off. Its logins are kept.
     pub async fn set_enabled(&self, name: &ServerName, enabled: bool) -> Result<(), AppError> {
         if self.inner.servers.is_in_file(name) {
@@ -426,7 +439,27 @@ impl Application {
     }
 
     /// Begins a login, or returns the one that is pending. A new account of a server begins here.
-    pub async fn start_login(&self, grant: &GrantId, redirect_uri: Option<String>) -> Result<LoginStarted, AppError> {
+    /// `way` is how, where not as configured.
+    pub async fn start_login(&self, grant: &GrantId, way: Option<LoginWay>) -> Result<LoginStarted, AppError> {
+        self.begin_login(grant, way, ClientChoice::Known).await
+    }
+
+    /// Begins a login with a client that is registered anew: for providers that refuse the known one
+    /// on a page of their own, of which nothing comes back. A pending login makes room.
+    pub async fn start_login_as_new_client(
+        &self,
+        grant: &GrantId,
+        way: Option<LoginWay>,
+    ) -> Result<LoginStarted, AppError> {
+        self.begin_login(grant, way, ClientChoice::New).await
+    }
+
+    async fn begin_login(
+        &self,
+        grant: &GrantId,
+        way: Option<LoginWay>,
+        choice: ClientChoice,
+    ) -> Result<LoginStarted, AppError> {
         let settings = self.inner.servers.settings(&grant.server);
         let settings = settings.ok_or_else(|| AppError::NoSuchServer(grant.server.to_string()))?;
         if self.inner.access.route(&grant.to_string()).is_none() {
@@ -435,7 +468,12 @@ impl Application {
             self.tell_loaded(grant, &settings, None).await;
         }
         let route = self.route(grant)?;
-        Ok(self.inner.logins.start(&route, redirect_uri).await?)
+        Ok(self.inner.logins.start(&route, way, choice).await?)
+    }
+
+    /// Takes the address that a browser was sent to, pasted by a person, as the answer to a login.
+    pub async fn paste_login(&self, flow: FlowId, text: &str) -> Result<LoginFinished, AppError> {
+        Ok(self.inner.logins.paste(flow, text).await?)
     }
 
     /// Takes what came back to the redirect URI.
@@ -443,10 +481,14 @@ impl Application {
         Ok(self.inner.logins.finish(answer).await?)
     }
 
-    /// Waits for the end of a login.
+    /// Waits for the end of a login; `None` where it is not known, or not any more.
+    pub async fn login_end(&self, flow: FlowId) -> Option<LoginFinished> {
+        self.inner.logins.outcome(flow).await
+    }
+
+    /// The same without what came of it.
     pub async fn login_outcome(&self, flow: FlowId) -> LoginOutcome {
-        let finished = self.inner.logins.outcome(flow).await;
-        finished.map_or(LoginOutcome::Cancelled, |finished| finished.outcome)
+        self.login_end(flow).await.map_or(LoginOutcome::Cancelled, |finished| finished.outcome)
     }
 
     /// Logs out: erases the tokens, then revokes them where the provider offers that (RFC 7009).

@@ -25,7 +25,8 @@ mod vault;
 pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
 pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenView};
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
-pub use login::{CallbackQuery, LoginError, LoginFinished, LoginStarted};
+pub use login::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted, PasteError};
 pub use settings::{
-    DpopSetting, LoginSettings, OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource,
+    DpopSetting, LoginSettings, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings,
+    ServerSource, redirect_problem,
 };

@@ -41,6 +41,12 @@ impl Servers {
         self.lock().accounts.entry(grant.server.clone()).or_default().insert(grant.account.clone());
     }
 
+    pub(crate) fn forget_account(&self, grant: &GrantId) {
+        if let Some(accounts) = self.lock().accounts.get_mut(&grant.server) {
+            accounts.remove(&grant.account);
+        }
+    }
+
     pub(crate) fn forget_accounts(&self, name: &ServerName) {
         self.lock().accounts.remove(name);
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use everfresh_domain::ServerName;
 use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 /// Where a server's settings come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +71,15 @@ pub struct OAuthSettings {
     /// Whether tokens are bound to a key.
     #[serde(default)]
     pub dpop: DpopSetting,
+    /// How a person logs in, unless told otherwise.
+    #[serde(default)]
+    pub login_way: LoginWay,
+    /// Whether the scope `offline_access` is asked for.
+    #[serde(default)]
+    pub offline_access: OfflineAccess,
+    /// Where answers come back to, for clients registered by hand whose provider wants exactly this.
+    #[serde(default)]
+    pub redirect_uri: Option<String>,
 }
 
 /// Whether tokens are bound to a key that is proven with each request (DPoP, RFC 9449).
@@ -96,6 +106,48 @@ impl FromStr for DpopSetting {
             other => Err(format!("{other:?} is not known; use \"auto\", \"required\" or \"off\"")),
         }
     }
+}
+
+/// What is wrong with a redirect URI, as words that fit after its name (RFC 8252 section 7).
+pub fn redirect_problem(uri: &str) -> Option<&'static str> {
+    let Ok(url) = Url::parse(uri) else { return Some("is not a URL") };
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.fragment().is_some() {
+        Some("must have no fragment")
+    } else if url.scheme() == "https" || (url.scheme() == "http" && here) {
+        None
+    } else {
+        Some("must begin with https://, or with http:// and name this machine")
+    }
+}
+
+/// How a person logs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginWay {
+    /// In a browser that is sent back here (RFC 8252).
+    #[default]
+    Browser,
+    /// By a code that is typed in at the provider, on any machine (RFC 8628).
+    Device,
+}
+
+/// Whether the scope `offline_access`, which some providers want for a refresh token, is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfflineAccess {
+    /// Where the authorization server lists it.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never, whoever lists it.
+    Never,
 }
 
 /// Which resource indicator is sent.
@@ -130,4 +182,33 @@ pub struct LoginSettings {
     pub client_id_metadata_url: Option<String>,
     /// Where answers come back to: the daemon's own listener.
     pub redirect_uri: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_may_come_back_over_tls_or_to_this_machine() {
+        let good = [
+            "http://localhost:3118/callback",
+            "http://127.0.0.1/cb?x=y",
+            "http://[::1]:7411/cb",
+            "https://a.example/cb",
+        ];
+        for uri in good {
+            assert_eq!(redirect_problem(uri), None, "{uri}");
+        }
+        let bad = [
+            "",
+            "localhost:3118",
+            "http://a.example/cb",
+            "https://a.example/cb#here",
+            "app:/cb",
+            "urn:ietf:wg:oauth:2.0:oob",
+        ];
+        for uri in bad {
+            assert!(redirect_problem(uri).is_some(), "{uri}");
+        }
+    }
 }

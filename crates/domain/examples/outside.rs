@@ -38,6 +38,8 @@ fn facts(generation: Generation, now: Timestamp) -> Box<GrantFacts> {
         client_secret_expires_at: None,
         budget: Budget::default(),
         lost_scopes: Vec::new(),
+        requested_scopes: Vec::new(),
+        step_ups: 0,
         ended: None,
     })
 }

@@ -223,6 +223,10 @@ pub struct GrantRecord {
     /// Scopes that were granted once and left out of a later answer.
     #[serde(default)]
     pub lost_scopes: Vec<String>,
+    /// Logins in a row that asked for scopes which the one before had asked for already, because the
+    /// upstream still demanded them.
+    #[serde(default)]
+    pub step_ups: u32,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }
@@ -244,6 +248,7 @@ impl GrantRecord {
             client_refusals: 0,
             budget: Budget::default(),
             lost_scopes: Vec::new(),
+            step_ups: 0,
             ended: None,
         }
     }
@@ -366,6 +371,7 @@ impl GrantRecord {
             previous_refresh_token: None,
             attempt: None,
             answer_lost: None,
+            step_ups: 0,
             ended: Some(LoginEnd::LoggedOut),
             ..self.clone()
         }
@@ -401,6 +407,8 @@ impl GrantRecord {
             client_secret_expires_at: self.binding.client.secret_expires_at,
             budget: self.budget,
             lost_scopes: self.lost_scopes.clone(),
+            requested_scopes: self.binding.requested_scopes.clone(),
+            step_ups: self.step_ups,
             ended: self.ended.clone(),
         }
     }
@@ -437,6 +445,12 @@ pub struct GrantFacts {
     pub budget: Budget,
     /// Scopes that were granted once and left out of a later answer.
     pub lost_scopes: Vec<String>,
+    /// The scopes that were asked for at login.
+    #[serde(default)]
+    pub requested_scopes: Vec<String>,
+    /// Logins in a row that asked for scopes in vain.
+    #[serde(default)]
+    pub step_ups: u32,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }

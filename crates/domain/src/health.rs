@@ -129,6 +129,8 @@ reasons! {
     RejectedAfterRefresh = "rejected_after_refresh",
     /// The upstream demands scopes that this login does not have.
     InsufficientScope = "insufficient_scope",
+    /// The provider does not grant the scopes that the upstream demands, however often it is asked.
+    ScopeNotGranted = "scope_not_granted",
     /// A later answer left out scopes that were granted before.
     ScopeReduced = "scope_reduced",
     /// The refresh token ends soon, and the provider does not renew it.
@@ -282,6 +284,15 @@ impl GrantStatus {
 
     fn well(&self, now: Timestamp, policy: &Policy) -> Health {
         if !self.missing_scopes.is_empty() {
+            if self.asked_in_vain(policy) {
+                let summary = format!("The provider does not grant: {}", self.missing_scopes.join(" "));
+                let detail = format!(
+                    "{} logins asked for it. Whoever administers the server must allow it; after that, log in again.",
+                    self.step_ups
+                );
+                let health = Health::new(Level::Degraded, Reason::ScopeNotGranted, HealthAction::None, summary);
+                return health.with_detail(detail);
+            }
             let summary = format!("Missing permission: {}", self.missing_scopes.join(" "));
             return Health::new(Level::Degraded, Reason::InsufficientScope, HealthAction::Login, summary);
         }
@@ -301,6 +312,12 @@ impl GrantStatus {
             None => "Connected".to_owned(),
         };
         Health::new(Level::Healthy, Reason::Ok, HealthAction::None, summary)
+    }
+
+    /// Whether so many logins asked for the missing scopes that a further one will not help.
+    fn asked_in_vain(&self, policy: &Policy) -> bool {
+        let asked = self.missing_scopes.iter().all(|scope| self.requested_scopes.contains(scope));
+        asked && self.step_ups >= policy.step_up_tries
     }
 
     /// All works, and something that the login stands on has an end.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,8 +83,16 @@ pub struct Logins {
 impl Logins {
     /// Begins a login for `grant`, or returns the one that is pending already.
     ///
-    /// The caller tells them apart by the flow id.
-    pub fn begin(&mut self, now: Timestamp, grant: &GrantId, flow: FlowId, policy: &Policy) -> PendingLogin {
+    /// The caller tells them apart by the flow id. A login ends by itself when its `lifetime` is
+    /// over, and after the policy's at the latest.
+    pub fn begin(
+        &mut self,
+        now: Timestamp,
+        grant: &GrantId,
+        flow: FlowId,
+        lifetime: Duration,
+        policy: &Policy,
+    ) -> PendingLogin {
         if let Some(pending) = self.pending(now, grant) {
             return pending.clone();
         }
@@ -91,7 +100,7 @@ impl Logins {
             flow,
             grant: grant.clone(),
             phase: LoginPhase::AwaitingUser,
-            expires_at: now.after(policy.login_timeout),
+            expires_at: now.after(lifetime.min(policy.login_timeout)),
         };
         self.pending.insert(grant.clone(), pending.clone());
         pending
@@ -107,6 +116,11 @@ impl Logins {
             }
             _ => false,
         }
+    }
+
+    /// Whether `flow` still waits for its answer, in time or not.
+    pub fn is_awaited(&self, grant: &GrantId, flow: FlowId) -> bool {
+        self.pending.get(grant).is_some_and(|login| login.flow == flow && login.phase == LoginPhase::AwaitingUser)
     }
 
     /// `flow` is over. A doubled or late call changes nothing.
@@ -136,8 +150,6 @@ impl Logins {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -149,28 +161,36 @@ mod tests {
     #[test]
     fn a_second_login_of_a_grant_is_the_first() {
         let mut logins = Logins::default();
-        let first = logins.begin(NOW, &grant(), FlowId(1), &Policy::default());
-        assert_eq!(logins.begin(NOW, &grant(), FlowId(2), &Policy::default()), first);
+        let first = logins.begin(NOW, &grant(), FlowId(1), Duration::MAX, &Policy::default());
+        assert_eq!(logins.begin(NOW, &grant(), FlowId(2), Duration::MAX, &Policy::default()), first);
     }
 
     #[test]
     fn a_code_is_used_once_and_only_in_time() {
         let mut logins = Logins::default();
-        logins.begin(NOW, &grant(), FlowId(1), &Policy::default());
+        logins.begin(NOW, &grant(), FlowId(1), Duration::MAX, &Policy::default());
         assert!(!logins.answered(NOW, &grant(), FlowId(7)));
+        assert!(logins.is_awaited(&grant(), FlowId(1)) && !logins.is_awaited(&grant(), FlowId(7)));
         assert!(logins.answered(NOW, &grant(), FlowId(1)));
-        assert!(!logins.answered(NOW, &grant(), FlowId(1)));
+        assert!(!logins.answered(NOW, &grant(), FlowId(1)) && !logins.is_awaited(&grant(), FlowId(1)));
         logins.ended(&grant(), FlowId(1));
-        logins.begin(NOW, &grant(), FlowId(3), &Policy::default());
+        logins.begin(NOW, &grant(), FlowId(3), Duration::MAX, &Policy::default());
         assert!(!logins.answered(NOW.after(Duration::from_secs(600)), &grant(), FlowId(3)));
+    }
+
+    #[test]
+    fn a_login_lasts_no_longer_than_what_it_waits_for() {
+        let mut logins = Logins::default();
+        let short = logins.begin(NOW, &grant(), FlowId(1), Duration::from_secs(90), &Policy::default());
+        assert_eq!(short.expires_at, NOW.after(Duration::from_secs(90)));
     }
 
     #[test]
     fn an_unanswered_login_expires_and_makes_room() {
         let mut logins = Logins::default();
-        logins.begin(NOW, &grant(), FlowId(1), &Policy::default());
+        logins.begin(NOW, &grant(), FlowId(1), Duration::MAX, &Policy::default());
         let later = logins.next_expiry().unwrap();
         assert_eq!(logins.expire(later).len(), 1);
-        assert_eq!(logins.begin(later, &grant(), FlowId(2), &Policy::default()).flow, FlowId(2));
+        assert_eq!(logins.begin(later, &grant(), FlowId(2), Duration::MAX, &Policy::default()).flow, FlowId(2));
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The limits of the refresh rules. Its defaults are what the product promises.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Policy {
     /// The part of a token's lifetime after which it is refreshed.
     pub threshold: f64,
@@ -55,6 +56,8 @@ pub struct Policy {
     pub warn_before_credential_end: Duration,
     /// How long a login may be pending.
     pub login_timeout: Duration,
+    /// Logins in a row that ask for scopes in vain, after which no further one is advised.
+    pub step_up_tries: u32,
     /// The clock error from which a note is shown.
     pub clock_skew_noted: Duration,
 }
@@ -86,6 +89,7 @@ impl Default for Policy {
             warn_before_end: Duration::from_secs(3600),
             warn_before_credential_end: Duration::from_secs(7 * 24 * 3600),
             login_timeout: Duration::from_secs(600),
+            step_up_tries: 3,
             clock_skew_noted: Duration::from_secs(60),
         }
     }

@@ -104,6 +104,10 @@ pub struct GrantStatus {
     pub needed_scopes: Vec<String>,
     /// Scopes that were granted once and left out of a later answer.
     pub lost_scopes: Vec<String>,
+    /// The scopes that were asked for at login.
+    pub requested_scopes: Vec<String>,
+    /// Logins in a row that asked for scopes in vain.
+    pub step_ups: u32,
     /// When the client secret ends, if ever.
     pub client_secret_expires_at: Option<Timestamp>,
     /// By how many seconds this machine's clock is ahead of the provider's, where noteworthy.
@@ -133,6 +137,8 @@ impl GrantStatus {
             missing_scopes: Vec::new(),
             needed_scopes: Vec::new(),
             lost_scopes: Vec::new(),
+            requested_scopes: Vec::new(),
+            step_ups: 0,
             client_secret_expires_at: None,
             clock_skew_s: None,
         }

@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Login(Login),
     /// Revoke and erase a login.
     Logout(Name),
-    /// Remove a server with its logins.
+    /// Remove a server with its logins, or one account of it.
     Remove(Name),
     /// Switch a server on.
     Enable(Name),
@@ -136,7 +136,7 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// A short name: a-z, 0-9, '.', '_', '-'.
+    /// A short name: a-z, 0-9, '.', '_', '-'. As NAME@ACCOUNT, that account is logged in to.
     pub(crate) name: String,
     /// The upstream's URL.
     pub(crate) url: String,
@@ -155,6 +155,9 @@ pub(crate) struct Add {
     /// Whether tokens are bound to a key that is proven with each request: auto, required or off.
     #[arg(long, value_name = "WHEN")]
     pub(crate) dpop: Option<String>,
+    /// Where answers to logins come back to, for a client id that was registered with exactly this.
+    #[arg(long, value_name = "URI")]
+    pub(crate) redirect_uri: Option<String>,
     /// The authorization server, where it is not to be discovered.
     #[arg(long, value_name = "URL")]
     pub(crate) issuer: Option<String>,
@@ -182,8 +185,17 @@ pub(crate) struct Login {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoginHow {
     /// Print the URL instead of opening it.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "device")]
     pub(crate) no_browser: bool,
+    /// Print the URL, and take the address where the login ends from stdin: for browsers on other machines.
+    #[arg(long, conflicts_with = "device")]
+    pub(crate) paste: bool,
+    /// Log in by a code that is typed in at the provider, on any machine.
+    #[arg(long)]
+    pub(crate) device: bool,
+    /// Register a new client first: for providers whose page speaks of an unknown client or redirect URI.
+    #[arg(long)]
+    pub(crate) new_client: bool,
     /// How long to wait for the end of the login.
     #[arg(long, default_value = "5m", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub(crate) timeout: Duration,

@@ -196,7 +196,7 @@ fn failure(status: u16, problem: &Value) -> Failure {
         "token-unavailable" if problem["reason"] == "retrying_network" => Exit::Unreachable,
         "provider-unreachable" | "upstream-unreachable" => Exit::Unreachable,
         "store" => Exit::Store,
-        "invalid" => Exit::Usage,
+        "invalid" | "not-the-answer" => Exit::Usage,
         "defined-in-file" | "disabled" | "login-impossible" | "forbidden" | "key-needed" => Exit::Refused,
         _ => Exit::Failed,
     };

@@ -100,6 +100,13 @@ pub(crate) struct Running {
     pub(crate) key: String,
 }
 
+fn redirect_uri(config: &Config, address: SocketAddr) -> String {
+    match &config.redirect_host {
+        Some(host) => format!("http://{host}:{}/oauth/callback", address.port()),
+        None => format!("http://{address}/oauth/callback"),
+    }
+}
+
 /// Starts the application. `address` is where answers to logins come back to.
 pub(crate) async fn start(
     paths: &Paths,
@@ -128,7 +135,7 @@ pub(crate) async fn start(
         policy: config.policy.clone(),
         login: LoginSettings {
             client_id_metadata_url: config.client_id_metadata_url.clone(),
-            redirect_uri: format!("{base_url}/oauth/callback"),
+            redirect_uri: redirect_uri(config, address),
         },
         servers: config.servers.clone(),
     };

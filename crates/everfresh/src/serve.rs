@@ -111,8 +111,12 @@ async fn reload(global: &Global, paths: &Paths, running: &Running, live: &mut Co
     if next == *live {
         return;
     }
-    if (&next.listen, next.local_key, &next.allowed_hosts) != (&live.listen, live.local_key, &live.allowed_hosts) {
-        tracing::warn!("listen, local_key and allowed_hosts change with the next start");
+    let fixed = |config: &Config| {
+        let (listen, hosts) = (config.listen.clone(), config.allowed_hosts.clone());
+        (listen, config.local_key, hosts, config.redirect_host.clone())
+    };
+    if fixed(&next) != fixed(live) {
+        tracing::warn!("listen, local_key, allowed_hosts and redirect_host change with the next start");
     }
     application.set_policy(next.policy.clone()).await;
     if let Err(error) = application.replace_file_servers(next.servers.clone()).await {

@@ -139,6 +139,8 @@ fn login(error: &LoginError, detail: String) -> Problem {
     let refused = (StatusCode::UNPROCESSABLE_ENTITY, "login-impossible", "Login not possible");
     let (status, name, title) = match error {
         LoginError::UnknownState => (StatusCode::NOT_FOUND, "no-such-login", "No such login"),
+        LoginError::AnsweredBefore(_) => (StatusCode::CONFLICT, "answered-before", "Answered before"),
+        LoginError::Pasted(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not-the-answer", "Not the answer"),
         LoginError::Discovery(DiscoveryError::Unreachable { .. })
         | LoginError::Registration(RegistrationError::Unreachable { .. }) => unreachable,
         LoginError::Discovery(DiscoveryError::NotProtected { .. }) => {
@@ -147,6 +149,9 @@ fn login(error: &LoginError, detail: String) -> Problem {
         LoginError::Discovery(DiscoveryError::Refused { .. } | DiscoveryError::NotFound { .. })
         | LoginError::Registration(RegistrationError::Refused { .. } | RegistrationError::Unsupported { .. })
         | LoginError::NoCommonProof(_)
+        | LoginError::NoDeviceLogin { .. }
+        | LoginError::DeviceRefused { .. }
+        | LoginError::IssuerChanged { .. }
         | LoginError::Secret(_) => refused,
         LoginError::Proof(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no-proof", "No proof of possession"),
         LoginError::Store(error) => return store(error, detail),

@@ -1,10 +1,10 @@
 //! Which client a login is made with: a configured one, one named by its metadata document, or one
 //! that was registered dynamically, once for each issuer and set of redirect URIs.
 
-use everfresh_domain::grant::{ClientAuthMethod, ClientRegistration};
+use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
 use everfresh_domain::{GrantRecord, LoginEnd};
 
-use super::{LoginDesk, LoginError};
+use super::{ClientChoice, LoginDesk, LoginError};
 use crate::ports::{Discovered, RegistrationKey, StoreError};
 use crate::settings::ServerSettings;
 
@@ -16,8 +16,10 @@ impl LoginDesk {
         discovered: &Discovered,
         redirect_uri: &str,
         record: Option<&GrantRecord>,
+        choice: ClientChoice,
     ) -> Result<ClientRegistration, LoginError> {
         if let Some(client_id) = &server.oauth.client_id {
+            self.check_issuer(server, client_id, &discovered.issuer).await?;
             return self.configured_client(server, discovered, client_id.clone()).await;
         }
         if let (Some(url), true) =
@@ -39,7 +41,7 @@ impl LoginDesk {
         if let Some(known) = known {
             let margin = self.parts.access.policy().warn_before_credential_end;
             let secret_lives = known.secret_expires_at.is_none_or(|end| self.parts.clock.now() < end.before(margin));
-            if secret_lives && dead != Some(&known.client_id) {
+            if choice == ClientChoice::Known && secret_lives && dead != Some(&known.client_id) {
                 return Ok(known);
             }
             self.parts.store.erase_registration(&key).await?;
@@ -47,6 +49,31 @@ impl LoginDesk {
         let registered = self.parts.discovery.register(server, discovered, &key.redirect_uris).await?;
         self.parts.store.put_registration(&key, &registered).await?;
         Ok(registered)
+    }
+
+    /// A configured client belongs to the issuer that any account of the server has logged in at with
+    /// it, until the configuration names another (MCP authorization, "Authorization Server Binding").
+    async fn check_issuer(&self, server: &ServerSettings, client_id: &str, found: &str) -> Result<(), LoginError> {
+        if server.oauth.issuer.is_some() {
+            return Ok(());
+        }
+        let routes = self.parts.access.routes();
+        for route in routes.iter().filter(|route| route.grant.server == server.name) {
+            let record = self.parts.vault.read(&route.grant).await.ok().flatten();
+            let Some(known) = record.map(|record| record.binding.client) else { continue };
+            if known.client_id == client_id && known.issuer != found {
+                return Err(LoginError::IssuerChanged { known: known.issuer, found: found.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the client of `binding`, if it registered itself. Whether it did.
+    pub(super) async fn forget_registration(&self, binding: &Binding) -> bool {
+        let ClientRegistration { issuer, redirect_uris, .. } = binding.client.clone();
+        let key = RegistrationKey { issuer, redirect_uris, dpop_bound: binding.dpop_key.is_some() };
+        // Configured clients and metadata documents were registered with no URI.
+        !key.redirect_uris.is_empty() && self.parts.store.erase_registration(&key).await.is_ok()
     }
 
     async fn configured_client(

@@ -5,115 +5,46 @@
 
 mod answer;
 mod client;
+mod device;
+mod flow;
+mod keep;
+mod pasted;
 mod terms;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use everfresh_domain::grant::Binding;
-use everfresh_domain::login::{FlowId, LoginOutcome, Logins};
-use everfresh_domain::{Event, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenResponse, TokenSet};
+use everfresh_domain::login::{FlowId, LoginOutcome, LoginPhase};
+use everfresh_domain::{GrantId, Secret, Timestamp, TokenResponse};
 use tokio::sync::watch;
 
 use crate::access::{Access, Route};
-use crate::attempt::NOT_BOUND;
 use crate::driver::Mailbox;
 use crate::ports::{
-    AuthorizationRequest, Clock, Discovered, DiscoveryError, Entropy, OAuthClient, OAuthDiscovery, ProofError,
-    ProofKeys, RegistrationError, Secrets, StoreError, TokenKind, TokenStore,
+    AuthorizationRequest, Clock, Discovered, Entropy, OAuthClient, OAuthDiscovery, ProofKeys, Secrets, StoreError,
+    TokenStore,
 };
-use crate::settings::{DpopSetting, LoginSettings, ServerSettings};
+use crate::settings::{LoginSettings, LoginWay, ServerSettings};
 use crate::vault::Vault;
 
-use answer::{checked_code, describe};
-use terms::{binding, request, wanted_scopes};
+use answer::checked_code;
+pub(crate) use flow::ClientChoice;
+use flow::{Browser, Flow, Pending, Told, Way};
+pub use flow::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted};
+pub use pasted::PasteError;
+use terms::{binding, request, step_ups, wanted_scopes};
 
-/// Outcomes that are kept for whoever asks late.
-const OUTCOMES_KEPT: usize = 64;
+/// Ends that are kept for whoever asks late.
+const ENDS_KEPT: usize = 64;
 
-/// How often a login is written anew when the record changes under it.
-const WRITE_TRIES: usize = 5;
+/// Tokens, and when they were asked for.
+type Answered = (TokenResponse, Timestamp);
 
-/// A login that has begun.
-#[derive(Clone, Debug)]
-pub struct LoginStarted {
-    /// Which login; in every log line about it.
-    pub flow: FlowId,
-    /// What a person opens.
-    pub authorization_url: String,
-    /// When it ends by itself.
-    pub expires_at: Timestamp,
-}
-
-/// What came back to the redirect URI (RFC 6749 section 4.1.2, RFC 9207).
-#[derive(Clone, Debug, Default)]
-pub struct CallbackQuery {
-    /// The authorization code.
-    pub code: Option<Secret>,
-    /// The state.
-    pub state: Option<Secret>,
-    /// Who answers.
-    pub iss: Option<String>,
-    /// The error code, where it went wrong.
-    pub error: Option<String>,
-    /// More about it; shown to nobody before the sender is known.
-    pub error_description: Option<String>,
-}
-
-/// A login that is over.
-#[derive(Clone, Debug)]
-pub struct LoginFinished {
-    /// Of which grant.
-    pub grant: GrantId,
-    /// How it ended.
-    pub outcome: LoginOutcome,
-    /// Where no refresh token was issued: when the login ends.
-    pub lasts_until: Option<Timestamp>,
-}
-
-/// Why a login could not begin or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// Late, doubled or forged.
-    #[error("no login is waiting for this answer; it may have taken too long, or been answered before")]
-    UnknownState,
-    /// The authorization server could not be found or used.
-    #[error(transparent)]
-    Discovery(#[from] DiscoveryError),
-    /// No client could be had there.
-    #[error(transparent)]
-    Registration(#[from] RegistrationError),
-    /// Tokens cannot be bound to a key.
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-    /// Tokens are to be bound to a key, and the other sides take no proof that can be made here.
-    #[error("oauth.dpop = \"required\", and {0} takes no proofs that are signed with ES256")]
-    NoCommonProof(String),
-    /// A configured secret could not be fetched.
-    #[error("the client secret cannot be fetched: {0}")]
-    Secret(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A pending login's own data.
-#[derive(Clone)]
-struct Flow {
-    grant: GrantId,
-    state: Secret,
-    verifier: Secret,
-    binding: Binding,
-    redirect_uri: String,
-    answers_carry_iss: bool,
-    authorization_url: String,
-}
-
-#[derive(Default)]
-struct Pending {
-    logins: Logins,
-    flows: BTreeMap<FlowId, Flow>,
-    outcomes: BTreeMap<FlowId, watch::Sender<Option<LoginFinished>>>,
+/// Whether an answer is the first one.
+enum Taken {
+    Now(FlowId, Box<Flow>, Browser),
+    Before(watch::Receiver<Option<LoginFinished>>),
 }
 
 /// Where logins begin and end.
@@ -142,41 +73,49 @@ impl LoginDesk {
         Self { parts, pending: Mutex::default() }
     }
 
-    /// Begins a login, or returns the one that is pending.
+    /// Begins a login, or returns the one of the same way that is pending. One of another way, or
+    /// with a client that is not wanted any more, makes room.
     pub(crate) async fn start(
         self: &Arc<Self>,
         route: &Route,
-        redirect_uri: Option<String>,
+        way: Option<LoginWay>,
+        choice: ClientChoice,
     ) -> Result<LoginStarted, LoginError> {
-        if let Some(pending) = self.pending_login(&route.grant) {
+        let server = &route.settings;
+        let way = way.unwrap_or(server.oauth.login_way);
+        let fits = |flow: &Flow| choice == ClientChoice::Known && flow.is_by(way);
+        if let Some(pending) = self.pending_login(&route.grant, fits) {
             return Ok(pending);
         }
-        let redirect_uri = redirect_uri.unwrap_or_else(|| self.parts.settings.redirect_uri.clone());
-        let server = &route.settings;
         let discovered = self.parts.discovery.discover(server, route.seat.challenge()).await?;
         // A record that cannot be read is what a new login mends: it takes its place, set aside.
         let record = match self.parts.vault.read(&route.grant).await {
             Err(StoreError::Unreadable { .. }) => None,
             read => read?,
         };
-        let client = self.client(server, &discovered, &redirect_uri, record.as_ref()).await?;
-        let scopes = wanted_scopes(server, &discovered, &route.seat.status().needed_scopes, record.as_ref());
-        let flow = Flow {
-            grant: route.grant.clone(),
-            state: self.random(),
-            verifier: self.random(),
-            binding: Binding {
-                dpop_key: self.key(server, &discovered)?,
-                ..binding(server, &discovered, client, scopes)
-            },
-            redirect_uri,
-            answers_carry_iss: discovered.iss_in_responses,
-            authorization_url: String::new(),
+        let redirect_uri = server.oauth.redirect_uri.as_ref().unwrap_or(&self.parts.settings.redirect_uri).clone();
+        let client = self.client(server, &discovered, &redirect_uri, record.as_ref(), choice).await?;
+        let needed = &route.seat.status().needed_scopes;
+        let scopes = wanted_scopes(server, &discovered, needed, record.as_ref());
+        let step_ups = step_ups(needed, record.as_ref());
+        let dpop_key = self.key(server, &discovered)?;
+        let binding = Binding { dpop_key, ..binding(server, &discovered, client, scopes) };
+        let way = match way {
+            LoginWay::Device => Way::Device(self.device_code(server, &discovered, &binding).await?),
+            LoginWay::Browser => {
+                let (state, verifier) = (self.random(), self.random());
+                let dpop_jkt = binding.dpop_key.as_ref().map(|key| self.parts.proofs.thumbprint(key)).transpose()?;
+                let request = request(&discovered, &binding, &redirect_uri, &state, &verifier);
+                let request = AuthorizationRequest { dpop_jkt, ..request };
+                let authorization_url = self.parts.discovery.authorization_url(&request)?;
+                let answers_carry_iss = discovered.iss_in_responses;
+                Way::Browser(Browser { state, verifier, redirect_uri, answers_carry_iss, authorization_url })
+            }
         };
-        let thumbprint = flow.binding.dpop_key.as_ref().map(|key| self.parts.proofs.thumbprint(key)).transpose()?;
-        let request = AuthorizationRequest { dpop_jkt: thumbprint, ..request(&discovered, &flow) };
-        let authorization_url = self.parts.discovery.authorization_url(&request)?;
-        Ok(self.begin(Flow { authorization_url, ..flow }))
+        if self.pending_login(&route.grant, fits).is_none() {
+            self.cancel(&route.grant);
+        }
+        Ok(self.begin(Flow { grant: route.grant.clone(), binding, step_ups, way }))
     }
 
     /// The key of a new login, where its tokens are to be bound to one. No two logins share one.
@@ -190,176 +129,170 @@ impl LoginDesk {
         Ok(Some(self.parts.proofs.generate()?))
     }
 
-    fn pending_login(&self, grant: &GrantId) -> Option<LoginStarted> {
+    /// The pending login of `grant`, if it is one that `fits`, or its answer is there already.
+    fn pending_login(&self, grant: &GrantId, fits: impl Fn(&Flow) -> bool) -> Option<LoginStarted> {
         let pending = self.lock();
         let login = pending.logins.pending(self.parts.clock.now(), grant)?;
         let flow = pending.flows.get(&login.flow)?;
-        let authorization_url = flow.authorization_url.clone();
-        Some(LoginStarted { flow: login.flow, authorization_url, expires_at: login.expires_at })
+        (login.phase == LoginPhase::Exchanging || fits(flow)).then(|| flow.started(login.flow, login.expires_at))
     }
 
     /// When the pending login of `grant` ends, if there is one.
     pub(crate) fn pending_until(&self, grant: &GrantId) -> Option<Timestamp> {
-        self.pending_login(grant).map(|started| started.expires_at)
+        self.pending_login(grant, |_| true).map(|started| started.expires_at)
     }
 
     /// Registers the flow; where another was faster, that one is the login.
     fn begin(self: &Arc<Self>, flow: Flow) -> LoginStarted {
         let drawn = self.parts.entropy.bytes();
         let id = FlowId(u64::from_le_bytes(std::array::from_fn(|index| drawn[index])));
+        let (state, lifetime) = match &flow.way {
+            Way::Browser(browser) => (Some(browser.state.clone()), Duration::MAX),
+            Way::Device(device) => (None, device.expires_in),
+        };
         let policy = self.parts.access.policy();
+        let now = self.parts.clock.now();
         let started = {
             let mut pending = self.lock();
-            let login = pending.logins.begin(self.parts.clock.now(), &flow.grant, id, &policy);
-            if login.flow == id {
-                pending.flows.insert(id, flow.clone());
-                pending.outcomes.insert(id, watch::Sender::new(None));
+            let login = pending.logins.begin(now, &flow.grant, id, lifetime, &policy);
+            if let Some(faster) = pending.flows.get(&login.flow) {
+                return faster.started(login.flow, login.expires_at);
             }
-            let url = pending.flows.get(&login.flow).map_or_else(String::new, |flow| flow.authorization_url.clone());
-            LoginStarted { flow: login.flow, authorization_url: url, expires_at: login.expires_at }
+            pending.flows.insert(id, flow.clone());
+            pending.ends.insert(id, Told { state, end: watch::Sender::new(None) });
+            flow.started(id, login.expires_at)
         };
-        if started.flow == id {
-            tracing::info!(server = %flow.grant, flow_id = %id, "OAuth login started");
-            let desk = Arc::clone(self);
-            tokio::spawn(async move {
-                tokio::time::sleep(policy.login_timeout).await;
-                desk.end(id, &flow.grant, LoginOutcome::TimedOut, None);
-            });
+        tracing::info!(server = %flow.grant, flow_id = %id, "OAuth login started");
+        let (desk, grant, time) = (Arc::clone(self), flow.grant.clone(), started.expires_at.since(now));
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            desk.time_out(id, &grant);
+        });
+        if let Way::Device(device) = flow.way.clone() {
+            tokio::spawn(Arc::clone(self).poll(id, flow, device));
         }
         started
     }
 
+    /// Takes what a person pasted as the answer to `flow`: the address that the browser was sent to.
+    pub(crate) async fn paste(self: &Arc<Self>, flow: FlowId, text: &str) -> Result<LoginFinished, LoginError> {
+        let answer = {
+            let pending = self.lock();
+            let known = pending.flows.get(&flow).ok_or(LoginError::UnknownState)?;
+            let Way::Browser(browser) = &known.way else { return Err(PasteError::NothingExpected.into()) };
+            let answer = pasted::read(text, &browser.redirect_uri, &browser.authorization_url)?;
+            if answer.state.as_ref() != Some(&browser.state) {
+                return Err(PasteError::OtherLogin.into());
+            }
+            answer
+        };
+        self.finish(answer).await
+    }
+
     /// Takes the answer of the provider. The exchange goes on even if the caller goes away.
     pub(crate) async fn finish(self: &Arc<Self>, answer: CallbackQuery) -> Result<LoginFinished, LoginError> {
-        let (id, flow) = self.take(&answer)?;
+        let state = answer.state.clone().ok_or(LoginError::UnknownState)?;
+        let (id, flow, browser) = match self.take(&state)? {
+            Taken::Now(id, flow, browser) => (id, flow, browser),
+            Taken::Before(mut end) => {
+                let end = end.wait_for(Option::is_some).await.map_err(|_| LoginError::UnknownState)?;
+                return Err(end
+                    .clone()
+                    .map_or(LoginError::UnknownState, |end| LoginError::AnsweredBefore(Box::new(end))));
+            }
+        };
         let desk = Arc::clone(self);
-        let task = tokio::spawn(async move { desk.conclude(id, flow, answer).await });
+        let task = tokio::spawn(async move { desk.conclude(id, &flow, &browser, answer).await });
         task.await.map_err(|_| LoginError::UnknownState)
     }
 
-    fn take(&self, answer: &CallbackQuery) -> Result<(FlowId, Flow), LoginError> {
-        let state = answer.state.as_ref().ok_or(LoginError::UnknownState)?;
+    /// The login that an answer with `state` is for, if it is the first one and in time.
+    fn take(&self, state: &Secret) -> Result<Taken, LoginError> {
         let mut pending = self.lock();
-        let found = pending.flows.iter().find(|(_, flow)| flow.state == *state);
-        let (id, flow) = found.map(|(id, flow)| (*id, flow.clone())).ok_or(LoginError::UnknownState)?;
-        if pending.logins.answered(self.parts.clock.now(), &flow.grant, id) {
-            Ok((id, flow))
-        } else {
-            Err(LoginError::UnknownState)
+        let known = pending.ends.iter().find(|(_, told)| told.state.as_ref() == Some(state));
+        let (id, before) = known.map(|(id, told)| (*id, told.end.subscribe())).ok_or(LoginError::UnknownState)?;
+        let Some(flow) = pending.flows.get(&id).cloned() else { return Ok(Taken::Before(before)) };
+        let now = self.parts.clock.now();
+        if let (true, Way::Browser(browser)) = (pending.logins.answered(now, &flow.grant, id), &flow.way) {
+            let browser = browser.clone();
+            return Ok(Taken::Now(id, Box::new(flow), browser));
         }
+        drop(pending);
+        // Its time may be over by the clock and not by the timer, which stands still while the machine sleeps.
+        self.time_out(id, &flow.grant);
+        Ok(Taken::Before(before))
     }
 
-    async fn conclude(&self, id: FlowId, flow: Flow, answer: CallbackQuery) -> LoginFinished {
-        let mut lasts_until = None;
-        let outcome = match checked_code(&flow, answer) {
-            Ok(code) => match self.exchange(id, &flow, &code).await {
-                Ok(until) => {
-                    lasts_until = until;
-                    LoginOutcome::Succeeded
-                }
-                Err(message) => LoginOutcome::Failed { message },
-            },
-            Err(outcome) => outcome,
+    async fn conclude(&self, id: FlowId, flow: &Flow, browser: &Browser, answer: CallbackQuery) -> LoginFinished {
+        let answer = match checked_code(flow, browser, answer) {
+            Ok(code) => self.exchange(flow, browser, &code).await,
+            Err(outcome) => Err(outcome),
         };
-        self.end(id, &flow.grant, outcome.clone(), lasts_until);
-        LoginFinished { grant: flow.grant, outcome, lasts_until }
+        self.settle(id, flow, answer).await
     }
 
-    async fn exchange(&self, id: FlowId, flow: &Flow, code: &Secret) -> Result<Option<Timestamp>, String> {
-        let route = self.parts.access.route(&flow.grant.to_string()).ok_or("the server was removed meanwhile")?;
+    async fn exchange(&self, flow: &Flow, browser: &Browser, code: &Secret) -> Result<Answered, LoginOutcome> {
+        let route = self.parts.access.route(&flow.grant.to_string()).ok_or(LoginOutcome::Cancelled)?;
         let sent_at = self.parts.clock.now();
-        let exchange =
-            self.parts.oauth.exchange_code(&route.settings, &flow.binding, code, &flow.verifier, &flow.redirect_uri);
-        let limit = self.parts.access.policy().attempt_timeout;
-        let answer = tokio::time::timeout(limit, exchange).await;
-        let response = answer.map_err(|_| format!("the provider gave no answer within {} s", limit.as_secs()))?;
-        let response = response.map_err(|failure| describe(&failure))?;
-        if route.settings.oauth.dpop == DpopSetting::Required && !response.is_dpop_bound() {
-            self.give_back(&route, flow, &response).await;
-            return Err(NOT_BOUND.to_owned());
-        }
-        if let Some(date) = response.date {
-            let ahead_s = self.parts.clock.now().as_millis().saturating_sub(date.as_millis()) / 1000;
-            self.parts.access.clock_told(&flow.grant, ahead_s);
-        }
-        let tokens = TokenSet::issued(response, sent_at, &flow.binding.requested_scopes);
-        let lasts_until = if tokens.refresh_token.is_none() { tokens.expires_at() } else { None };
-        self.keep(flow, tokens).await;
-        tracing::info!(server = %flow.grant, flow_id = %id, "OAuth login succeeded");
-        Ok(lasts_until)
-    }
-
-    /// Revokes the tokens of a login that is not kept.
-    async fn give_back(&self, route: &Route, flow: &Flow, response: &TokenResponse) {
-        let refresh_token = response.refresh_token.as_ref().map(|token| (token, TokenKind::RefreshToken));
-        let (token, kind) = refresh_token.unwrap_or((&response.access_token, TokenKind::AccessToken));
-        if let Err(failure) = self.parts.oauth.revoke(&route.settings, &flow.binding, token, kind).await {
-            tracing::info!(server = %flow.grant, cause = failure.message, "tokens that are not used could not be revoked");
+        let asked = self.parts.oauth.exchange_code(
+            &route.settings,
+            &flow.binding,
+            code,
+            &browser.verifier,
+            &browser.redirect_uri,
+        );
+        match self.in_time(asked).await {
+            Ok(response) => Ok((response, sent_at)),
+            Err(failure) => Err(self.refused(flow, &failure).await),
         }
     }
 
-    /// Stores the new login over the old one: written first, then swapped, never cleared before.
-    async fn keep(&self, flow: &Flow, tokens: TokenSet) {
-        let mut unsaved = None;
-        let mut record = None;
-        for _ in 0..WRITE_TRIES {
-            let expected = self.parts.vault.read(&flow.grant).await.ok().flatten().map(|record| record.generation);
-            let generation = expected.map_or(Generation(1), Generation::next);
-            let next = GrantRecord::logged_in(flow.grant.clone(), generation, flow.binding.clone(), tokens.clone());
-            let written = self.parts.vault.replace(expected, &next).await;
-            let again = matches!(written, Err(StoreError::Conflict { .. }));
-            if let Err(error) = written {
-                unsaved = Some((expected, error.to_string()));
-            } else {
-                unsaved = None;
-            }
-            record = Some(next);
-            if !again {
-                break;
-            }
+    fn time_out(&self, id: FlowId, grant: &GrantId) {
+        let awaited = self.lock().logins.is_awaited(grant, id);
+        if awaited {
+            self.end(id, LoginFinished::without_tokens(grant, LoginOutcome::TimedOut));
         }
-        let Some(record) = record else { return };
-        self.parts.access.publish_tokens(&record);
-        let facts = Box::new(record.facts());
-        let cause = unsaved.map(|(expected, cause)| {
-            tracing::error!(server = %flow.grant, cause, "a new login could not be saved; it is kept in memory");
-            self.parts.vault.save_later(expected, record);
-            cause
-        });
-        self.parts.mailbox.tell(Event::LoggedIn { grant: flow.grant.clone(), facts, unsaved: cause }).await;
     }
 
-    fn end(&self, id: FlowId, grant: &GrantId, outcome: LoginOutcome, lasts_until: Option<Timestamp>) {
+    fn end(&self, id: FlowId, finished: LoginFinished) {
         let mut pending = self.lock();
-        pending.logins.ended(grant, id);
+        pending.logins.ended(&finished.grant, id);
         if pending.flows.remove(&id).is_none() {
             return;
         }
-        if outcome != LoginOutcome::Succeeded {
-            tracing::warn!(server = %grant, flow_id = %id, outcome = ?outcome, "OAuth login failed");
+        match &finished.outcome {
+            LoginOutcome::Succeeded => {
+                tracing::info!(server = %finished.grant, flow_id = %id, "OAuth login succeeded");
+            }
+            outcome @ (LoginOutcome::Denied { .. }
+            | LoginOutcome::TimedOut
+            | LoginOutcome::Cancelled
+            | LoginOutcome::Failed { .. }) => {
+                tracing::warn!(server = %finished.grant, flow_id = %id, ?outcome, "OAuth login failed");
+            }
         }
-        if let Some(sender) = pending.outcomes.get(&id) {
-            sender.send_replace(Some(LoginFinished { grant: grant.clone(), outcome, lasts_until }));
+        if let Some(told) = pending.ends.get(&id) {
+            told.end.send_replace(Some(finished));
         }
-        while pending.outcomes.len() > OUTCOMES_KEPT {
-            let over = pending.outcomes.iter().find(|(_, sender)| sender.borrow().is_some()).map(|(id, _)| *id);
+        while pending.ends.len() > ENDS_KEPT {
+            let over = pending.ends.iter().find(|(_, told)| told.end.borrow().is_some()).map(|(id, _)| *id);
             let Some(over) = over else { return };
-            pending.outcomes.remove(&over);
+            pending.ends.remove(&over);
         }
     }
 
-    /// Takes back the pending login of a grant that is logged out or removed.
+    /// Takes back the pending login of a grant that is logged out or removed, or begins anew.
     pub(crate) fn cancel(&self, grant: &GrantId) {
-        let pending = self.pending_login(grant);
-        if let Some(pending) = pending {
-            self.end(pending.flow, grant, LoginOutcome::Cancelled, None);
+        let pending = self.lock().logins.pending(self.parts.clock.now(), grant).map(|login| login.flow);
+        if let Some(flow) = pending {
+            self.end(flow, LoginFinished::without_tokens(grant, LoginOutcome::Cancelled));
         }
     }
 
     /// Waits for the end of a login; `None` where it is not known.
     pub(crate) async fn outcome(&self, flow: FlowId) -> Option<LoginFinished> {
-        let mut outcome = self.lock().outcomes.get(&flow)?.subscribe();
-        let finished = outcome.wait_for(Option::is_some).await.ok()?;
+        let mut end = self.lock().ends.get(&flow)?.end.subscribe();
+        let finished = end.wait_for(Option::is_some).await.ok()?;
         finished.clone()
     }
 

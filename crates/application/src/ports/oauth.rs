@@ -1,5 +1,7 @@
 //! OAuth on the wire: token endpoint, metadata and registration.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, Secret, TokenResponse};
@@ -46,6 +48,24 @@ pub trait OAuthClient: Send + Sync {
         redirect_uri: &str,
     ) -> Result<TokenResponse, Failure>;
 
+    /// Asks `endpoint` for a device code (RFC 8628 section 3.1) with `binding`'s client, scopes,
+    /// resource and further parameters.
+    async fn authorize_device(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        endpoint: &str,
+    ) -> Result<DeviceAuthorization, Failure>;
+
+    /// Asks once whether a device code is approved (RFC 8628 section 3.4). Until it is, the
+    /// failure's code is `authorization_pending` or `slow_down`.
+    async fn exchange_device_code(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        device_code: &Secret,
+    ) -> Result<TokenResponse, Failure>;
+
     /// Revokes a token (RFC 7009). `Ok` also where the provider did not know it.
     async fn revoke(
         &self,
@@ -54,6 +74,23 @@ pub trait OAuthClient: Send + Sync {
         token: &Secret,
         kind: TokenKind,
     ) -> Result<(), Failure>;
+}
+
+/// What a device authorization endpoint answers (RFC 8628 section 3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceAuthorization {
+    /// By which the daemon asks for the tokens.
+    pub device_code: Secret,
+    /// What a person types in at the provider.
+    pub user_code: String,
+    /// Where.
+    pub verification_uri: String,
+    /// The same with the code in it, where the provider offers that.
+    pub verification_uri_complete: Option<String>,
+    /// How long both codes are good.
+    pub expires_in: Duration,
+    /// The least time between two questions.
+    pub interval: Duration,
 }
 
 /// What an upstream said in `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1).
@@ -101,6 +138,8 @@ pub struct Discovered {
     pub token_endpoint: String,
     /// Where clients register (RFC 7591).
     pub registration_endpoint: Option<String>,
+    /// Where device codes are to be had (RFC 8628).
+    pub device_authorization_endpoint: Option<String>,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<String>,
     /// How clients may authenticate; empty where not told.

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
 
+mod device;
 mod login;
 mod order;
 mod refresh;
+mod scopes;
+mod ways;
 mod world;

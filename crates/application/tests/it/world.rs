@@ -62,7 +62,11 @@ impl World {
     }
 
     pub(crate) async fn log_in(&self) -> LoginFinished {
-        let started = self.app.start_login(&grant(), None).await.unwrap();
+        self.log_in_as(&grant()).await
+    }
+
+    pub(crate) async fn log_in_as(&self, grant: &GrantId) -> LoginFinished {
+        let started = self.app.start_login(grant, None).await.unwrap();
         let answer = self.answer_of_provider(&started.authorization_url);
         self.app.finish_login(answer).await.unwrap()
     }

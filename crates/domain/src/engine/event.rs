@@ -101,10 +101,12 @@ pub enum Event {
         /// Of the token that was sent.
         generation: Generation,
     },
-    /// The upstream demands `scopes` that the login does not have.
+    /// The upstream demands `scopes` that a token of `generation` does not have.
     ScopesDemanded {
         /// Which grant.
         grant: GrantId,
+        /// Of the token that was sent.
+        generation: Generation,
         /// All that it named.
         scopes: Vec<String>,
     },

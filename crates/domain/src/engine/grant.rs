@@ -121,7 +121,10 @@ impl Grant {
             | UpstreamVerdict::OnProbation(_)
             | UpstreamVerdict::RejectsFresh(_) => UpstreamVerdict::OnProbation(generation),
         };
-        self.missing_scopes.retain(|scope| !facts.grants_scope(scope));
+        let before = self.facts.as_ref();
+        let is_new =
+            |scope: &String| facts.grants_scope(scope) && !before.is_some_and(|before| before.grants_scope(scope));
+        self.missing_scopes.retain(|scope| !is_new(scope));
         self.adopt(facts);
         self.unsaved = None;
         self.spread_until = None;
@@ -309,6 +312,8 @@ impl Grant {
             missing_scopes: self.missing_scopes.clone(),
             needed_scopes: self.needed_scopes.clone(),
             lost_scopes: facts.map(|facts| facts.lost_scopes.clone()).unwrap_or_default(),
+            requested_scopes: facts.map(|facts| facts.requested_scopes.clone()).unwrap_or_default(),
+            step_ups: facts.map_or(0, |facts| facts.step_ups),
             client_secret_expires_at: facts.and_then(|facts| facts.client_secret_expires_at),
             clock_skew_s: self.clock_skew_s,
         }

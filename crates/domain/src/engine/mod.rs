@@ -93,8 +93,8 @@ impl Engine {
             Event::UpstreamAccepted { grant, generation } => {
                 self.change(now, &grant, out, |grant| grant.upstream_accepted(generation));
             }
-            Event::ScopesDemanded { grant, scopes } => {
-                self.change(now, &grant, out, |grant| grant.scopes_demanded(scopes));
+            Event::ScopesDemanded { grant, generation, scopes } => {
+                self.change(now, &grant, out, |grant| grant.scopes_demanded(generation, scopes));
             }
             Event::ClockSkewSeen { grant, ahead_s } => {
                 let noted = self.policy.clock_skew_noted.as_secs();
@@ -284,9 +284,14 @@ impl Grant {
         }
     }
 
-    fn scopes_demanded(&mut self, scopes: Vec<String>) {
+    fn scopes_demanded(&mut self, generation: Generation, scopes: Vec<String>) {
+        if generation != self.generation() {
+            return;
+        }
         let granted = |scope: &String| self.facts.as_ref().is_some_and(|facts| facts.grants_scope(scope));
-        self.missing_scopes = scopes.iter().filter(|scope| !granted(scope)).cloned().collect();
+        let missing: Vec<String> = scopes.iter().filter(|scope| !granted(scope)).cloned().collect();
+        // Where the provider says that all are granted, the upstream sees it otherwise.
+        self.missing_scopes = if missing.is_empty() { scopes.clone() } else { missing };
         for scope in scopes {
             if !self.needed_scopes.contains(&scope) {
                 self.needed_scopes.push(scope);

@@ -256,10 +256,18 @@ fn a_401_forces_one_refresh_and_a_401_on_the_fresh_token_none() {
 #[test]
 fn missing_scopes_are_shown_and_never_refreshed_for() {
     let mut stage = Stage::settled(secs(60), HOUR);
-    let scopes = vec!["read".into(), "write".into()];
-    stage.tell(Event::ScopesDemanded { grant: grant("linear"), scopes });
+    let demanded = |generation: u64, scopes: &[&str]| Event::ScopesDemanded {
+        grant: grant("linear"),
+        generation: Generation(generation),
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+    };
+    stage.tell(demanded(1, &["read", "write"]));
     assert_eq!(stage.begun(), []);
     assert_eq!(stage.status("linear").missing_scopes, ["write"]);
+    stage.tell(demanded(1, &["read"]));
+    assert_eq!(stage.status("linear").missing_scopes, ["read"], "granted by one side, refused by the other");
+    stage.tell(demanded(0, &["admin"]));
+    assert_eq!(stage.status("linear").missing_scopes, ["read"], "the answer to a token from before");
 }
 
 #[test]

@@ -59,12 +59,42 @@ fn client_secret_ending_in(time: Duration) -> GrantStatus {
     GrantStatus { client_secret_expires_at: Some(START.after(time)), ..connected() }
 }
 
+/// So many logins asked for a scope that is still missing.
+fn asked_in_vain(step_ups: u32) -> GrantStatus {
+    let (missing_scopes, requested_scopes) = (vec!["write".into()], vec!["read".into(), "write".into()]);
+    GrantStatus { missing_scopes, requested_scopes, step_ups, ..connected() }
+}
+
+/// Situations in which scopes are wanting.
+fn wanting_scopes() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
+    use HealthAction as Do;
+    use Level::Degraded;
+    vec![
+        (
+            GrantStatus { missing_scopes: vec!["write".into()], ..connected() },
+            Degraded,
+            Do::Login,
+            Reason::InsufficientScope,
+        ),
+        (asked_in_vain(2), Degraded, Do::Login, Reason::InsufficientScope),
+        (asked_in_vain(3), Degraded, Do::None, Reason::ScopeNotGranted),
+        (
+            GrantStatus { requested_scopes: vec!["read".into()], ..asked_in_vain(9) },
+            Degraded,
+            Do::Login,
+            Reason::InsufficientScope,
+        ),
+        (GrantStatus { lost_scopes: vec!["write".into()], ..connected() }, Degraded, Do::Login, Reason::ScopeReduced),
+    ]
+}
+
 fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
     use HealthAction as Do;
     use Level::{Degraded, Healthy, Unhealthy};
     let code = || "invalid_grant".to_owned();
     let refreshing = GrantStatus { state: RefreshState::Refreshing, next_attempt_at: None, ..connected() };
-    vec![
+    let mut situations = wanting_scopes();
+    situations.extend([
         (connected(), Healthy, Do::None, Reason::Ok),
         (refreshing.clone(), Healthy, Do::None, Reason::Refreshing),
         (expired(refreshing), Healthy, Do::None, Reason::Refreshing),
@@ -97,12 +127,6 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
             Reason::RejectedAfterRefresh,
         ),
         (
-            GrantStatus { missing_scopes: vec!["write".into()], ..connected() },
-            Degraded,
-            Do::Login,
-            Reason::InsufficientScope,
-        ),
-        (
             GrantStatus { unsaved: Some("disk full".into()), ..connected() },
             Degraded,
             Do::ViewLogs,
@@ -114,7 +138,6 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
             Do::ViewLogs,
             Reason::StoreUnreadable,
         ),
-        (GrantStatus { lost_scopes: vec!["write".into()], ..connected() }, Degraded, Do::Login, Reason::ScopeReduced),
         (refresh_token_of(DAY * 90, DAY * 80), Healthy, Do::None, Reason::Ok),
         (refresh_token_of(DAY * 90, DAY * 84), Degraded, Do::Login, Reason::RefreshTokenExpiring),
         (refresh_token_of(HOUR, secs(3_000)), Healthy, Do::None, Reason::Ok),
@@ -129,7 +152,8 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
             Reason::Misconfigured,
         ),
         (GrantStatus { enabled: false, ..connected() }, Healthy, Do::Enable, Reason::Disabled),
-    ]
+    ]);
+    situations
 }
 
 fn health(status: &GrantStatus) -> Health {

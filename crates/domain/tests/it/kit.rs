@@ -44,6 +44,8 @@ pub(crate) fn facts(age: Duration, lifetime: Duration) -> GrantFacts {
         client_secret_expires_at: None,
         budget: Budget::default(),
         lost_scopes: Vec::new(),
+        requested_scopes: vec!["read".into()],
+        step_ups: 0,
         ended: None,
     }
 }

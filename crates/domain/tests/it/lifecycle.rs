@@ -82,8 +82,10 @@ fn a_wish_is_forgotten_when_its_server_is_switched_off() {
 fn only_scopes_that_the_login_lacks_are_missing_and_all_that_were_demanded_are_asked_for() {
     let mut stage = Stage::settled(secs(60), HOUR);
     let scopes = ["read", "write"].map(str::to_owned).to_vec();
-    stage.tell(Event::ScopesDemanded { grant: grant("linear"), scopes });
-    stage.tell(Event::ScopesDemanded { grant: grant("linear"), scopes: vec!["admin".into(), "write".into()] });
+    let generation = Generation(1);
+    stage.tell(Event::ScopesDemanded { grant: grant("linear"), generation, scopes });
+    let scopes = ["admin", "write"].map(str::to_owned).to_vec();
+    stage.tell(Event::ScopesDemanded { grant: grant("linear"), generation, scopes });
     let status = stage.status("linear");
     assert_eq!(status.missing_scopes, ["admin", "write"]);
     assert_eq!(status.needed_scopes, ["read", "write", "admin"], "each once, in the order they were demanded");

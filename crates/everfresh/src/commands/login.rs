@@ -1,13 +1,14 @@
 //! Adding servers and logging in.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use everfresh_presentation::api::views::{NewOAuth, NewServer};
-use serde_json::json;
+use everfresh_application::LoginWay;
+use everfresh_presentation::api::views::{LoginWish, NewOAuth, NewServer};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
 use url::Url;
 
-use super::path_of;
+use super::{grant_in, path_of};
 use crate::cli::{Add, Global, LoginHow, Open};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
@@ -20,8 +21,9 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
         let (name, value) = header.split_once(':').ok_or_else(wrong)?;
         headers.insert(name.trim().to_owned(), value.trim().to_owned());
     }
+    let grant = grant_in(&add.name)?;
     let server = NewServer {
-        name: add.name.clone(),
+        name: grant.server.to_string(),
         url: add.url,
         headers,
         ca_file: add.ca_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
@@ -32,10 +34,13 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
             scopes: add.scope,
             resource: add.resource,
             dpop: add.dpop,
+            redirect_uri: add.redirect_uri,
+            login_way: if add.how.device { LoginWay::Device } else { LoginWay::Browser },
+            ..NewOAuth::default()
         },
     };
     api.post("/api/v1/servers", Some(json!(server))).await?;
-    output::line(format!("{}: added", add.name));
+    output::line(format!("{}: added", grant.server));
     if add.no_login {
         return Ok(Exit::Done);
     }
@@ -43,7 +48,13 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
 }
 
 pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow) -> Result<Exit, Failure> {
-    let started = match api.post(&format!("{}/login", path_of(name)?), None).await {
+    let way = match how {
+        LoginHow { device: true, .. } => Some(LoginWay::Device),
+        LoginHow { no_browser: true, .. } | LoginHow { paste: true, .. } => Some(LoginWay::Browser),
+        LoginHow { .. } => None,
+    };
+    let wish = LoginWish { way, new_client: how.new_client };
+    let started = match api.post(&format!("{}/login", path_of(name)?), Some(json!(wish))).await {
         Ok(started) => started,
         Err(failure) if failure.text.ends_with("asks for no login") => {
             output::line(format!("{name}: no login needed; the server answers without one"));
@@ -51,9 +62,40 @@ pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow
         }
         Err(failure) => return Err(failure),
     };
+    let pasting = show_way(global, name, &started, how, api.base_url());
+    let ended = wait(api, name, &started, how, if pasting { Some(lines_of_stdin()) } else { None }).await?;
+    match ended["state"].as_str() {
+        Some("succeeded") => succeeded(api, name, &ended).await,
+        _ => Err(Failure::new(Exit::LoginNeeded, format!("{name}: {}", output::text(&ended["message"])))),
+    }
+}
+
+/// Says how to log in, and opens the browser where that is the way. Whether an address can be pasted:
+/// where that is asked for, and where the answer comes back to another place than `here`.
+fn show_way(global: &Global, name: &str, started: &Value, how: &LoginHow, here: &str) -> bool {
     let url = output::text(&started["authorization_url"]);
-    if how.no_browser {
-        output::note("Open this URL in a browser on this machine:");
+    if let Some(code) = started["device"]["user_code"].as_str() {
+        let page = output::text(&started["device"]["verification_uri"]);
+        output::note(format!("{name}: open this page on any device, and type in the code below it:"));
+        output::line(&page);
+        output::line(code);
+        if url != page {
+            output::note(format!("Or open this one, with the code in it: {url}"));
+        }
+        output::note("Approve only if the page shows this code. Waiting ...");
+        return false;
+    }
+    let back = output::text(&started["redirect_uri"]);
+    let pasting = how.paste || !leads_to(&back, here);
+    if pasting {
+        output::note("Open this URL in a browser on any machine:");
+        output::line(&url);
+        output::note(format!(
+            "At the end the browser goes to an address that begins with {back}; on another machine it shows an error \
+             there. Copy that whole address, paste it here, and press Enter:"
+        ));
+    } else if how.no_browser {
+        output::note("Open this URL in a browser on this machine (from another one, use --paste or --device):");
         output::line(&url);
     } else if let Err(cause) = open_url(global, &url) {
         output::note(format!("The browser could not be opened ({cause}). Open this URL on this machine:"));
@@ -61,33 +103,89 @@ pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow
     } else {
         output::note(format!("{name}: the browser is open; waiting for the login. If it is not, open: {url}"));
     }
-    let flow = output::text(&started["flow_id"]);
-    let (deadline, outcome) = (Instant::now() + how.timeout, format!("/api/v1/logins/{flow}"));
-    loop {
-        let asked = api.get(&outcome);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let late = || {
-            let text = format!("{name}: nobody came back within {}", humantime::format_duration(how.timeout));
-            Failure::new(Exit::LoginNeeded, text)
-        };
-        let state = tokio::time::timeout(left.max(Duration::from_millis(1)), asked).await.map_err(|_| late())??;
-        match state["state"].as_str() {
-            Some("pending") => {}
-            Some("succeeded") => return succeeded(api, name).await,
-            _ => return Err(Failure::new(Exit::LoginNeeded, format!("{name}: {}", output::text(&state["message"])))),
-        }
-    }
+    pasting
 }
 
-async fn succeeded(api: &Api, name: &str) -> Result<Exit, Failure> {
+/// Whether an answer that is sent to `redirect_uri` arrives at the daemon at `here`, whichever name of
+/// this machine it uses.
+fn leads_to(redirect_uri: &str, here: &str) -> bool {
+    let place = |url: &str| Url::parse(url).ok().map(|url| (url.scheme().to_owned(), url.port_or_known_default()));
+    place(redirect_uri).is_some_and(|place_of_answer| Some(place_of_answer) == place(here))
+        && redirect_uri.split('?').next().is_some_and(|uri| uri.ends_with("/oauth/callback"))
+}
+
+/// Waits until the login has ended: by itself, or by what is pasted, whichever comes first.
+async fn wait(
+    api: &Api,
+    name: &str,
+    started: &Value,
+    how: &LoginHow,
+    mut pasted: Option<UnboundedReceiver<String>>,
+) -> Result<Value, Failure> {
+    let outcome = format!("/api/v1/logins/{}", output::text(&started["flow_id"]));
+    let late = || {
+        let (time, end) = (humantime::format_duration(how.timeout), output::text(&started["expires_at"]));
+        let goes_on = if api.is_daemon() { format!("; the login stays open until {end}") } else { String::new() };
+        Failure::new(Exit::LoginNeeded, format!("{name}: nobody came back within {time}{goes_on}"))
+    };
+    let ended = async {
+        loop {
+            let line = async {
+                match &mut pasted {
+                    Some(lines) => lines.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                state = api.get(&outcome) => {
+                    let state = state?;
+                    if state["state"] != "pending" {
+                        return Ok(state);
+                    }
+                }
+                line = line => match line {
+                    // Nothing more comes from there; the callback still may.
+                    None => pasted = None,
+                    Some(line) if line.trim().is_empty() => {}
+                    Some(line) => match api.post(&format!("{outcome}/answer"), Some(json!({ "url": line }))).await {
+                        Ok(state) => return Ok(state),
+                        Err(failure) if failure.exit == Exit::Usage => output::note(format!("{name}: {}", failure.text)),
+                        // The callback was faster: how that ended is told next.
+                        Err(_) => pasted = None,
+                    },
+                },
+            }
+        }
+    };
+    tokio::time::timeout(how.timeout, ended).await.map_err(|_| late())?
+}
+
+/// The lines of stdin, from a thread that nobody waits for: a read cannot be taken back.
+fn lines_of_stdin() -> UnboundedReceiver<String> {
+    let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+async fn succeeded(api: &Api, name: &str, ended: &Value) -> Result<Exit, Failure> {
     let server = api.get(&path_of(name)?).await?;
-    let token = &server["token"];
-    let lasts = if token["has_refresh_token"] == true {
-        "it is kept fresh from here on".to_owned()
-    } else {
-        format!("the provider gave no refresh token: this login lasts until {}", output::text(&token["expires_at"]))
+    let lasts = match (ended["lasts_until"].as_str(), &server["token"]["has_refresh_token"]) {
+        (Some(until), _) => format!("the provider gave no refresh token: this login lasts until {until}"),
+        (None, Value::Bool(false)) => "the provider gave no refresh token, and does not say when its token ends".into(),
+        (None, _) => "it is kept fresh from here on".to_owned(),
     };
     output::line(format!("{name}: logged in; {lasts}"));
+    let missing: Vec<&str> =
+        ended["scopes_not_granted"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !missing.is_empty() {
+        output::note(format!("{name}: asked for, and not granted by the provider: {}", missing.join(" ")));
+    }
     Ok(Exit::Done)
 }
 
@@ -123,4 +221,22 @@ fn open_url(global: &Global, url: &str) -> Result<(), String> {
     let spawned =
         Command::new(&program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     spawned.map(drop).map_err(|error| format!("{program}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_arrives_under_any_name_of_this_machine_and_only_at_the_right_port() {
+        let here = "http://127.0.0.1:7411";
+        for uri in ["http://127.0.0.1:7411/oauth/callback", "http://localhost:7411/oauth/callback"] {
+            assert!(leads_to(uri, here), "{uri}");
+        }
+        let elsewhere =
+            ["http://localhost:3118/oauth/callback", "http://localhost:7411/cb", "https://a.example/oauth/callback"];
+        for uri in elsewhere {
+            assert!(!leads_to(uri, here), "{uri}");
+        }
+    }
 }

@@ -55,10 +55,14 @@ async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Fail
 
 /// The API's path of a login, if its name is one.
 fn path_of(name: &str) -> Result<String, Failure> {
-    let grant: GrantId = name
-        .parse()
-        .map_err(|error: everfresh_domain::ids::InvalidName| Failure::new(Exit::NoSuchServer, error.to_string()))?;
+    let grant = grant_in(name).map_err(|failure| Failure { exit: Exit::NoSuchServer, ..failure })?;
     Ok(format!("/api/v1/servers/{grant}"))
+}
+
+/// A login's name: NAME or NAME@ACCOUNT.
+fn grant_in(name: &str) -> Result<GrantId, Failure> {
+    let unusable = |error: everfresh_domain::ids::InvalidName| Failure::new(Exit::Usage, error.to_string());
+    name.parse().map_err(unusable)
 }
 
 /// The time, for words like "in 5 min".

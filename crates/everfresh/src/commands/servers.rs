@@ -16,7 +16,8 @@ pub(super) async fn logout(api: &Api, name: &str) -> Result<Exit, Failure> {
 
 pub(super) async fn remove(api: &Api, name: &str) -> Result<Exit, Failure> {
     api.delete(&path_of(name)?).await?;
-    output::line(format!("{name}: removed with its logins"));
+    let what = if name.contains('@') { "its login is removed" } else { "removed with its logins" };
+    output::line(format!("{name}: {what}"));
     Ok(Exit::Done)
 }
 

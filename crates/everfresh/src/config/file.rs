@@ -9,7 +9,10 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 
-use everfresh_application::{OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource};
+use everfresh_application::{
+    LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings, ServerSource,
+    redirect_problem,
+};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
@@ -71,6 +74,14 @@ fn config(reader: &mut Reader<'_>, mut whole: Section<'_, '_>, folder: &Path) ->
                 reader.wrong(&span, format!("login.client_id_metadata_url = {text:?} must be an https URL"));
             }
             usable.then_some(text)
+        });
+        config.redirect_host = section.text(reader, "redirect_host").and_then(|(text, span)| {
+            let known = ["localhost", "127.0.0.1", "[::1]"].contains(&text.as_str());
+            if !known {
+                let fix = "use \"127.0.0.1\", \"localhost\" or \"[::1]\"";
+                reader.wrong(&span, format!("login.redirect_host = {text:?} is not a name of this machine; {fix}"));
+            }
+            known.then_some(text)
         });
         section.finish(reader);
     }
@@ -240,12 +251,25 @@ fn headers_of(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> std::collec
 }
 
 fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> OAuthSettings {
-    if let Some((grant, span)) = section.text(reader, "grant")
-        && grant != "authorization_code"
-    {
-        let name = section.named("grant");
-        reader.wrong(&span, format!("{name} = {grant:?} is not supported by this version; use \"authorization_code\""));
-    }
+    let login_way = match section.text(reader, "grant") {
+        None => LoginWay::Browser,
+        Some((grant, span)) => match grant.as_str() {
+            "authorization_code" => LoginWay::Browser,
+            "device_code" => LoginWay::Device,
+            _ => {
+                let (name, known) = (section.named("grant"), "\"authorization_code\" or \"device_code\"");
+                reader.wrong(&span, format!("{name} = {grant:?} is not supported by this version; use {known}"));
+                LoginWay::Browser
+            }
+        },
+    };
+    let offline_access = offline_access(reader, &mut section);
+    let redirect_uri = section.text(reader, "redirect_uri").map(|(text, span)| {
+        if let Some(problem) = redirect_problem(&text) {
+            reader.wrong(&span, format!("{} = {text:?} {problem}", section.named("redirect_uri")));
+        }
+        text
+    });
     let issuer = section.text(reader, "issuer");
     let issuer = issuer.and_then(|(text, span)| upstream_url(reader, &section.named("issuer"), text, &span));
     let client_id = section.text(reader, "client_id").map(|(text, _)| text);
@@ -288,8 +312,32 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
         })
         .collect();
     section.finish(reader);
-    let dpop = dpop.unwrap_or_default();
-    OAuthSettings { issuer, client_id, client_secret, scopes, resource, extra_params, dpop }
+    OAuthSettings {
+        issuer,
+        client_id,
+        client_secret,
+        scopes,
+        resource,
+        extra_params,
+        login_way,
+        offline_access,
+        redirect_uri,
+        dpop: dpop.unwrap_or_default(),
+    }
+}
+
+fn offline_access(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> OfflineAccess {
+    let Some((text, span)) = section.text(reader, "offline_access") else { return OfflineAccess::Auto };
+    match text.as_str() {
+        "auto" => OfflineAccess::Auto,
+        "always" => OfflineAccess::Always,
+        "never" => OfflineAccess::Never,
+        _ => {
+            let name = section.named("offline_access");
+            reader.wrong(&span, format!("{name} = {text:?} is not known; use \"auto\", \"always\" or \"never\""));
+            OfflineAccess::Auto
+        }
+    }
 }
 
 fn secret_source(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> Option<SecretSource> {

@@ -60,6 +60,23 @@ fn the_example_of_the_manual_is_read_whole() {
 }
 
 #[test]
+fn how_a_person_logs_in_is_taken_over() {
+    let text = "[login]\nredirect_host = \"localhost\"\n[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\n\
+                grant = \"device_code\"\noffline_access = \"never\"\nredirect_uri = \"http://localhost:3118/callback\"";
+    let config = parse(text, Path::new("/etc/everfresh")).unwrap();
+    assert_eq!(config.redirect_host.as_deref(), Some("localhost"));
+    let oauth = &config.servers[0].oauth;
+    assert_eq!((oauth.login_way, oauth.offline_access), (LoginWay::Device, OfflineAccess::Never));
+    assert_eq!(oauth.redirect_uri.as_deref(), Some("http://localhost:3118/callback"));
+    let plain = parse("[servers.a]\nurl = \"https://a\"", Path::new("/etc/everfresh")).unwrap();
+    let oauth = &plain.servers[0].oauth;
+    assert_eq!(
+        (oauth.login_way, oauth.offline_access, &oauth.redirect_uri),
+        (LoginWay::Browser, OfflineAccess::Auto, &None)
+    );
+}
+
+#[test]
 fn an_empty_file_means_the_defaults() {
     assert_eq!(parse("", Path::new("/")).unwrap(), Config::default());
 }
@@ -105,7 +122,7 @@ grant = "client_credentials"
     11: servers.other.url = "ftp://x" must begin with https:// (or http://) and name a host
     12: servers.other.enabled must be true or false, not a text
     17: servers.secret.oauth.client_secret must not stand in the configuration itself; write { env = "VARIABLE" }, { file = "..." } or { command = [...] }
-    18: servers.secret.oauth.grant = "client_credentials" is not supported by this version; use "authorization_code"
+    18: servers.secret.oauth.grant = "client_credentials" is not supported by this version; use "authorization_code" or "device_code"
     19: servers.nothing.url is missing; add url = "https://..."
     "#);
 }
@@ -142,6 +159,10 @@ fn single_mistakes_have_their_own_words() {
             "exactly one of",
         ),
         ("servers = { a = 1 }", "must be a table"),
+        ("[login]\nredirect_host = \"example.com\"", "not a name of this machine"),
+        ("[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\ngrant = \"password\"", "\"device_code\""),
+        ("[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\noffline_access = \"yes\"", "\"never\""),
+        ("[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\nredirect_uri = \"http://b/cb\"", "name this machine"),
     ];
     for (text, expected) in cases {
         let found = problems(text).join("\n");

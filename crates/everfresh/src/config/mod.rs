@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) master_key: MasterKeySource,
     pub(crate) policy: Policy,
     pub(crate) client_id_metadata_url: Option<String>,
+    /// Under which name answers to logins come back to this machine; the address itself unless told.
+    pub(crate) redirect_host: Option<String>,
     pub(crate) servers: Vec<ServerSettings>,
 }
 
@@ -64,6 +66,7 @@ impl Default for Config {
             master_key: MasterKeySource::default(),
             policy: Policy::default(),
             client_id_metadata_url: None,
+            redirect_host: None,
             servers: Vec::new(),
         }
     }

@@ -56,6 +56,12 @@ pub(super) fn classify(answer: &Answer, now: Timestamp) -> Result<TokenResponse,
     Err(Failure { class, oauth_error, http_status: Some(status.as_u16()), retry_after, message })
 }
 
+/// What an answer means that brings no tokens and should have brought something else.
+pub(super) fn refusal(answer: &Answer, now: Timestamp) -> Failure {
+    let surprising = |_| Failure::without_answer(FailureClass::Provider, "the provider answered with tokens");
+    classify(answer, now).map_or_else(|failure| failure, surprising)
+}
+
 /// An error as the provider told it.
 struct ProviderError {
     /// The code, printable and short.

@@ -192,6 +192,7 @@ impl<'a> Discovery<'a> {
             metadata.token_endpoint.as_ref(),
             metadata.registration_endpoint.as_ref(),
             metadata.revocation_endpoint.as_ref(),
+            metadata.device_authorization_endpoint.as_ref(),
         ];
         for url in endpoints.into_iter().flatten() {
             check_url(url, self.reach).map_err(|cause| DiscoveryError::Refused { url: url.clone(), cause })?;
@@ -202,6 +203,7 @@ impl<'a> Discovery<'a> {
             token_endpoint: metadata.token_endpoint.unwrap_or_default(),
             registration_endpoint: metadata.registration_endpoint,
             revocation_endpoint: metadata.revocation_endpoint,
+            device_authorization_endpoint: metadata.device_authorization_endpoint,
             token_endpoint_auth_methods: metadata.token_endpoint_auth_methods_supported,
             scopes_supported: metadata.scopes_supported,
             client_id_metadata_documents: metadata.client_id_metadata_document_supported,

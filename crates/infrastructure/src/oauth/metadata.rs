@@ -49,6 +49,7 @@ pub(super) struct ServerMetadata {
     pub(super) token_endpoint: Option<String>,
     pub(super) registration_endpoint: Option<String>,
     pub(super) revocation_endpoint: Option<String>,
+    pub(super) device_authorization_endpoint: Option<String>,
     #[serde(deserialize_with = "list")]
     pub(super) token_endpoint_auth_methods_supported: Vec<String>,
     #[serde(deserialize_with = "list")]

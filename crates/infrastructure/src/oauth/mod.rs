@@ -5,6 +5,7 @@
 //! When to send anything is decided elsewhere.
 
 mod classify;
+mod device;
 mod discovery;
 mod dpop;
 mod metadata;
@@ -46,8 +47,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    AuthorizationRequest, Challenge, Clock, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery, RegistrationError,
-    TokenKind,
+    AuthorizationRequest, Challenge, Clock, DeviceAuthorization, Discovered, DiscoveryError, OAuthClient,
+    OAuthDiscovery, RegistrationError, TokenKind,
 };
 use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
@@ -75,6 +76,15 @@ impl HttpOAuth {
     async fn send(&self, server: &ServerSettings, request: http::Request<Vec<u8>>) -> Result<Answer, Failure> {
         let client = self.client(server, request.uri()).await?;
         wire::send(&client, request).await
+    }
+
+    /// The same within [`PATIENCE`].
+    async fn send_in_time(&self, server: &ServerSettings, request: http::Request<Vec<u8>>) -> Result<Answer, Failure> {
+        let late = |_| {
+            let text = format!("no answer within {} s", PATIENCE.as_secs());
+            Failure::without_answer(FailureClass::AnswerLost, text)
+        };
+        tokio::time::timeout(PATIENCE, self.send(server, request)).await.map_err(late)?
     }
 
     /// The client for a request to `uri`, if requests on behalf of `server` may go there.
@@ -149,6 +159,25 @@ impl OAuthClient for HttpOAuth {
         self.tokens(server, binding, request::exchange(binding, code, verifier, redirect_uri)?).await
     }
 
+    async fn authorize_device(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        endpoint: &str,
+    ) -> Result<DeviceAuthorization, Failure> {
+        let answer = self.send_in_time(server, request::device_authorization(binding, endpoint)?).await?;
+        device::authorization(&answer, self.clock.now())
+    }
+
+    async fn exchange_device_code(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        device_code: &Secret,
+    ) -> Result<TokenResponse, Failure> {
+        self.tokens(server, binding, request::device_token(binding, device_code)?).await
+    }
+
     async fn revoke(
         &self,
         server: &ServerSettings,
@@ -157,12 +186,8 @@ impl OAuthClient for HttpOAuth {
         kind: TokenKind,
     ) -> Result<(), Failure> {
         let Some(request) = request::revocation(binding, token, kind)? else { return Ok(()) };
-        let late = || Failure::without_answer(FailureClass::Network, "the revocation endpoint did not answer in time");
-        let answer = tokio::time::timeout(PATIENCE, self.send(server, request)).await.map_err(|_| late())??;
-        if answer.status.is_success() {
-            return Ok(());
-        }
-        Err(classify::classify(&answer, self.clock.now()).err().unwrap_or_else(late))
+        let answer = self.send_in_time(server, request).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(classify::refusal(&answer, self.clock.now())) }
     }
 }
 

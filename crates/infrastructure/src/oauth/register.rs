@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::classify::printable;
 use super::parse::{members, number, text};
+use super::request::DEVICE_CODE_GRANT;
 use super::wire::{Answer, Body};
 use super::{HttpOAuth, PATIENCE};
 
@@ -20,7 +21,7 @@ use super::{HttpOAuth, PATIENCE};
 struct Wanted<'a> {
     client_name: &'static str,
     redirect_uris: &'a [String],
-    grant_types: [&'static str; 2],
+    grant_types: Vec<&'static str>,
     response_types: [&'static str; 1],
     token_endpoint_auth_method: ClientAuthMethod,
     application_type: &'static str,
@@ -62,7 +63,7 @@ pub(super) async fn register(
     let wanted = Wanted {
         client_name: "everfresh",
         redirect_uris,
-        grant_types: ["authorization_code", "refresh_token"],
+        grant_types: grant_types(discovered),
         response_types: ["code"],
         token_endpoint_auth_method: preferred(&discovered.token_endpoint_auth_methods),
         application_type: "native",
@@ -80,6 +81,13 @@ pub(super) async fn register(
         NotGranted::Refused(cause) => refused(cause),
     })?;
     Ok(registration(granted, wanted.token_endpoint_auth_method, issuer, redirect_uris))
+}
+
+/// What the client will ask for tokens with. Device codes only where they are to be had: a provider
+/// may refuse a grant type that it does not know.
+fn grant_types(discovered: &Discovered) -> Vec<&'static str> {
+    let device = discovered.device_authorization_endpoint.as_ref().map(|_| DEVICE_CODE_GRANT);
+    ["authorization_code", "refresh_token"].into_iter().chain(device).collect()
 }
 
 /// The way of client authentication to ask for: none at all where that is offered or nothing is said.

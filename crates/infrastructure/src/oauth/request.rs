@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use everfresh_application::ports::{AuthorizationRequest, DiscoveryError, TokenKind};
-use everfresh_domain::grant::{Binding, ClientAuthMethod};
+use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Secret};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use oauth2::basic::BasicClient;
@@ -17,6 +17,9 @@ use oauth2::{
     HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, Scope, SyncHttpClient, TokenUrl,
 };
 use url::form_urlencoded;
+
+/// The grant type of a device code (RFC 8628 section 3.4).
+pub(super) const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
@@ -112,9 +115,41 @@ pub(super) fn revocation(binding: &Binding, token: &Secret, kind: TokenKind) -> 
         TokenKind::AccessToken => "access_token",
         TokenKind::RefreshToken => "refresh_token",
     };
-    let client = &binding.client;
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("token", token.expose()).append_pair("token_type_hint", hint);
+    post(endpoint, &binding.client, form).map(Some)
+}
+
+/// The question for a device code (RFC 8628 section 3.1).
+pub(super) fn device_authorization(binding: &Binding, endpoint: &str) -> Result<HttpRequest, Failure> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    if !binding.requested_scopes.is_empty() {
+        form.append_pair("scope", &binding.requested_scopes.join(" "));
+    }
+    if let Some(resource) = &binding.resource {
+        form.append_pair("resource", resource);
+    }
+    form.extend_pairs(&binding.extra_params);
+    post(endpoint, &binding.client, form)
+}
+
+/// The question whether a device code is approved (RFC 8628 section 3.4). The crate asks only in a
+/// loop of its own.
+pub(super) fn device_token(binding: &Binding, device_code: &Secret) -> Result<HttpRequest, Failure> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", DEVICE_CODE_GRANT).append_pair("device_code", device_code.expose());
+    if let Some(resource) = &binding.resource {
+        form.append_pair("resource", resource);
+    }
+    post(&binding.token_endpoint, &binding.client, form)
+}
+
+/// A form for `endpoint`, with the client's authentication (RFC 6749 section 2.3.1) added.
+fn post(
+    endpoint: &str,
+    client: &ClientRegistration,
+    mut form: form_urlencoded::Serializer<'_, String>,
+) -> Result<HttpRequest, Failure> {
     let mut request = http::Request::post(endpoint)
         .header(ACCEPT, "application/json")
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -132,9 +167,9 @@ pub(super) fn revocation(binding: &Binding, token: &Secret, kind: TokenKind) -> 
         }
     }
     let cannot = |error: http::Error| {
-        Failure::without_answer(FailureClass::Network, format!("the revocation endpoint cannot be used: {error}"))
+        Failure::without_answer(FailureClass::Network, format!("the endpoint cannot be used: {error}"))
     };
-    request.body(form.finish().into_bytes()).map(Some).map_err(cannot)
+    request.body(form.finish().into_bytes()).map_err(cannot)
 }
 
 /// The URL that a person opens (RFC 6749 section 4.1.1, RFC 7636 section 4.3, RFC 8707 section 2).
@@ -165,7 +200,7 @@ pub(super) fn authorization_url(request: &AuthorizationRequest) -> Result<String
 mod tests {
     use std::collections::BTreeMap;
 
-    use everfresh_domain::grant::{ClientRegistration, GrantType, RequestShape};
+    use everfresh_domain::grant::{GrantType, RequestShape};
 
     use super::*;
 

@@ -3,14 +3,14 @@
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use everfresh_application::CallbackQuery;
+use everfresh_application::{AppError, CallbackQuery, LoginError, LoginFinished};
 use everfresh_domain::Secret;
 use everfresh_domain::login::LoginOutcome;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::Shared;
-use super::logins::described;
+use super::logins::told;
 use crate::page;
 
 /// The parameters of RFC 6749 section 4.1.2 and RFC 9207.
@@ -46,30 +46,33 @@ pub(super) async fn callback(State(shared): State<Shared>, answer: Result<Query<
         error_description: answer.error_description,
     };
     let (status, title, text) = match shared.application.finish_login(answer).await {
-        Ok(finished) => {
-            let name = finished.grant.to_string();
-            match &finished.outcome {
-                LoginOutcome::Succeeded => {
-                    let lasts = finished.lasts_until.map_or_else(
-                        || "everfresh keeps this login fresh from here on.".to_owned(),
-                        |until| format!("The provider gave no refresh token: this login lasts until {until}."),
-                    );
-                    (StatusCode::OK, format!("Logged in to {name}"), format!("{lasts} You can close this window."))
-                }
-                LoginOutcome::Denied { .. }
-                | LoginOutcome::TimedOut
-                | LoginOutcome::Cancelled
-                | LoginOutcome::Failed { .. } => {
-                    let told = described(&finished.outcome).message;
-                    (
-                        StatusCode::BAD_REQUEST,
-                        format!("Not logged in to {name}"),
-                        format!("{told} Try again with: everfresh login {name}"),
-                    )
-                }
-            }
+        Ok(finished) => ended(&finished),
+        Err(AppError::Login(LoginError::AnsweredBefore(finished))) => {
+            let (status, title, text) = ended(&finished);
+            (status, title, format!("This page was opened before; nothing more was done. {text}"))
         }
-        Err(error) => (StatusCode::BAD_REQUEST, "Not logged in".to_owned(), format!("{error}.")),
+        Err(error) => {
+            let text = format!("{error}. Try again with: everfresh login NAME");
+            (StatusCode::BAD_REQUEST, "Not logged in".to_owned(), text)
+        }
     };
     (status, page::message(&title, &text)).into_response()
+}
+
+/// Status, title and text of a login's end.
+fn ended(finished: &LoginFinished) -> (StatusCode, String, String) {
+    let name = finished.grant.to_string();
+    if finished.outcome != LoginOutcome::Succeeded {
+        let text = format!("{} Try again with: everfresh login {name}", told(&finished.outcome));
+        return (StatusCode::BAD_REQUEST, format!("Not logged in to {name}"), text);
+    }
+    let lasts = finished.lasts_until.map_or_else(
+        || "everfresh keeps this login fresh from here on.".to_owned(),
+        |until| format!("The provider gave no refresh token: this login lasts until {until}."),
+    );
+    let missing = match finished.scopes_not_granted.as_slice() {
+        [] => String::new(),
+        scopes => format!(" The provider did not grant: {}.", scopes.join(" ")),
+    };
+    (StatusCode::OK, format!("Logged in to {name}"), format!("{lasts}{missing} You can close this window."))
 }

@@ -67,6 +67,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/servers/{name}/disable", post(servers::disable))
         .route("/api/v1/servers/{name}/journal", get(servers::journal))
         .route("/api/v1/logins/{flow}", get(logins::outcome))
+        .route("/api/v1/logins/{flow}/answer", post(logins::answer))
         .route("/api/v1/page-link", post(status::page_link))
         .route("/api/v1/status", get(status::status))
         .route("/events", get(events::events))

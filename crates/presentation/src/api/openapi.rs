@@ -22,6 +22,7 @@ use super::{callback, events, logins, servers, status, views};
         servers::token,
         logins::start,
         logins::outcome,
+        logins::answer,
         status::healthz,
         status::readyz,
         status::metrics,
@@ -39,7 +40,10 @@ use super::{callback, events, logins, servers, status, views};
         views::Change,
         views::Refreshed,
         views::AccessToken,
+        views::LoginWish,
         views::LoginStarted,
+        views::DevicePrompt,
+        views::PastedAnswer,
         views::LoginState,
     ))
 )]

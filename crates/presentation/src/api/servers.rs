@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use everfresh_application::ports::{JournalEntry, JournalOutcome};
 use everfresh_application::{RefreshOutcome, ServerSettings};
-use everfresh_domain::GrantId;
+use everfresh_domain::{AccountName, GrantId, ServerName};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,7 +56,7 @@ pub(super) async fn change(
     Grant(grant): Grant,
     Body(change): Body<Change>,
 ) -> Result<Json<Server>, Problem> {
-    shared.application.set_enabled(&grant.server, change.enabled).await?;
+    shared.application.set_enabled(whole_server(&grant)?, change.enabled).await?;
     shown(&shared, &grant)
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn change(
 #[utoipa::path(post, path = "/api/v1/servers/{name}/enable", params(("name" = String, Path)),
     responses((status = 200, body = Server), (status = 404), (status = 409)))]
 pub(super) async fn enable(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Server>, Problem> {
-    shared.application.set_enabled(&grant.server, true).await?;
+    shared.application.set_enabled(whole_server(&grant)?, true).await?;
     shown(&shared, &grant)
 }
 
@@ -72,15 +72,28 @@ pub(super) async fn enable(State(shared): State<Shared>, Grant(grant): Grant) ->
 #[utoipa::path(post, path = "/api/v1/servers/{name}/disable", params(("name" = String, Path)),
     responses((status = 200, body = Server), (status = 404), (status = 409)))]
 pub(super) async fn disable(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Server>, Problem> {
-    shared.application.set_enabled(&grant.server, false).await?;
+    shared.application.set_enabled(whole_server(&grant)?, false).await?;
     shown(&shared, &grant)
 }
 
-/// Removes a server with its logins.
+/// The server of a grant that stands for all of it: accounts are not switched one by one.
+fn whole_server(grant: &GrantId) -> Result<&ServerName, Problem> {
+    if grant.account == AccountName::default() {
+        return Ok(&grant.server);
+    }
+    let detail = format!("an account is not switched by itself; name the server: {}", grant.server);
+    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request", detail))
+}
+
+/// Removes a server with its logins, or, under `name@account`, that account of it.
 #[utoipa::path(delete, path = "/api/v1/servers/{name}", params(("name" = String, Path)),
     responses((status = 204), (status = 404), (status = 409)))]
 pub(super) async fn remove(State(shared): State<Shared>, Grant(grant): Grant) -> Result<StatusCode, Problem> {
-    shared.application.remove_server(&grant.server).await?;
+    if grant.account == AccountName::default() {
+        shared.application.remove_server(&grant.server).await?;
+    } else {
+        shared.application.remove_account(&grant).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use everfresh_application::{
-    DpopSetting, OAuthSettings, ResourceSetting, SecretSource, ServerSettings, ServerSource, ServerView,
+    DpopSetting, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings, ServerSource,
+    ServerView, redirect_problem,
 };
 use everfresh_domain::health::{AdminState, HealthAction, Level};
 use everfresh_domain::status::RefreshState;
@@ -130,6 +131,8 @@ pub struct Login {
     /// Until when.
     #[schema(value_type = Option<String>)]
     pub pending_until: Option<Timestamp>,
+    /// The scopes that the last login asked for.
+    pub requested_scopes: Vec<String>,
     /// The scopes that the upstream demanded and the next login asks for.
     pub needed_scopes: Vec<String>,
     /// When the client's secret ends; null where it has none, or it has no end.
@@ -162,6 +165,7 @@ impl From<&ServerView> for Server {
             login: Login {
                 pending: view.login_pending_until.is_some(),
                 pending_until: view.login_pending_until,
+                requested_scopes: status.requested_scopes.clone(),
                 needed_scopes: status.needed_scopes.clone(),
                 client_secret_expires_at: status.client_secret_expires_at,
             },
@@ -249,6 +253,14 @@ pub struct NewOAuth {
     pub resource: Option<String>,
     /// Whether tokens are bound to a key (RFC 9449): `auto`, `required` or `off`.
     pub dpop: Option<String>,
+    /// How a person logs in unless told otherwise: `browser` or `device`.
+    #[schema(value_type = String)]
+    pub login_way: LoginWay,
+    /// Whether `offline_access` is asked for: `auto`, `always` or `never`.
+    #[schema(value_type = String)]
+    pub offline_access: OfflineAccess,
+    /// Where answers come back to, for clients registered by hand: https, or http on this machine.
+    pub redirect_uri: Option<String>,
 }
 
 impl TryFrom<NewServer> for ServerSettings {
@@ -263,6 +275,9 @@ impl TryFrom<NewServer> for ServerSettings {
             if !is_configurable(&parsed) {
                 return Err(format!("everfresh sets the header {name:?} itself; remove it"));
             }
+        }
+        if let Some(problem) = new.oauth.redirect_uri.as_deref().and_then(redirect_problem) {
+            return Err(format!("oauth.redirect_uri {problem}"));
         }
         let oauth = OAuthSettings {
             issuer: new.oauth.issuer,
@@ -279,6 +294,9 @@ impl TryFrom<NewServer> for ServerSettings {
                 None => DpopSetting::Auto,
                 Some(text) => text.parse().map_err(|error| format!("oauth.dpop = {error}"))?,
             },
+            login_way: new.oauth.login_way,
+            offline_access: new.oauth.offline_access,
+            redirect_uri: new.oauth.redirect_uri,
         };
         Ok(Self { headers: new.headers, ca_file: new.ca_file, oauth, ..Self::new(name, new.url) })
     }
@@ -315,16 +333,62 @@ pub struct AccessToken {
     pub scopes: Vec<String>,
 }
 
+/// How a login is to begin.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoginWish {
+    /// `browser`, or `device` for a code that is typed in at the provider; as configured where left out.
+    #[schema(value_type = Option<String>)]
+    pub way: Option<LoginWay>,
+    /// Whether a new client is registered, for providers that refuse the one there is.
+    pub new_client: bool,
+}
+
 /// A login that has begun.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LoginStarted {
     /// What a person opens.
     pub authorization_url: String,
+    /// Where the answer comes back to; null for a login by device code.
+    pub redirect_uri: Option<String>,
+    /// What a person types in, where the login is by device code.
+    pub device: Option<DevicePrompt>,
     /// When it ends by itself.
     #[schema(value_type = String)]
     pub expires_at: Timestamp,
     /// By what its outcome is asked for.
     pub flow_id: String,
+}
+
+/// What a person needs for a login by device code.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DevicePrompt {
+    /// What is typed in.
+    pub user_code: String,
+    /// Where.
+    pub verification_uri: String,
+}
+
+impl From<everfresh_application::LoginStarted> for LoginStarted {
+    fn from(started: everfresh_application::LoginStarted) -> Self {
+        Self {
+            authorization_url: started.authorization_url,
+            redirect_uri: started.redirect_uri,
+            device: started
+                .device
+                .map(|device| DevicePrompt { user_code: device.user_code, verification_uri: device.verification_uri }),
+            expires_at: started.expires_at,
+            flow_id: started.flow.to_string(),
+        }
+    }
+}
+
+/// What a person pasted as the answer to a login.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PastedAnswer {
+    /// The address that the browser was sent to at the end.
+    pub url: String,
 }
 
 /// Where a login stands.
@@ -334,4 +398,9 @@ pub struct LoginState {
     pub state: &'static str,
     /// Why, for people.
     pub message: String,
+    /// Where no refresh token was issued: when the login ends, if that is known.
+    #[schema(value_type = Option<String>)]
+    pub lasts_until: Option<Timestamp>,
+    /// The scopes that were asked for and not granted.
+    pub scopes_not_granted: Vec<String>,
 }

@@ -335,7 +335,7 @@ impl Proxy {
             && let Some(challenge) = challenge_in(response.headers(), scheme_of(pass))
             && challenge.error.as_deref() == Some("insufficient_scope")
         {
-            access.scope_demanded(route, challenge);
+            access.scope_demanded(route, pass, challenge);
         }
         if let Pass::Bearer(bearer) = pass {
             access.accepted(route, bearer.generation);

@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    AuthorizationRequest, Challenge, Clock, Discovered, DiscoveryError, DpopOffer, OAuthClient, OAuthDiscovery,
-    ProofRequest, RegistrationError, TokenKind,
+    AuthorizationRequest, Challenge, Clock, DeviceAuthorization, Discovered, DiscoveryError, DpopOffer, OAuthClient,
+    OAuthDiscovery, ProofRequest, RegistrationError, TokenKind,
 };
 use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Secret, Timestamp, TokenResponse};
 use serde_json::{Value, json};
 
+use super::devices::DEVICE_CODE_GRANT;
 use super::model::{Form, Manner, Model, Reply};
 use super::switches::DpopRule;
 use crate::proof::{Shown, TestProofs};
@@ -166,6 +167,43 @@ impl OAuthClient for ModelClient {
         self.tokens(binding, form).await
     }
 
+    async fn authorize_device(
+        &self,
+        _server: &ServerSettings,
+        binding: &Binding,
+        _endpoint: &str,
+    ) -> Result<DeviceAuthorization, Failure> {
+        let scope = binding.requested_scopes.join(" ");
+        let form = form(&[("client_id", &binding.client.client_id), ("scope", &scope)]);
+        let reply = self.model.lock().unwrap_or_else(PoisonError::into_inner).authorize_device(self.clock.now(), &form);
+        let told: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        let text = |name: &str| told[name].as_str().map(str::to_owned);
+        let seconds = |name: &str| Duration::from_secs(told[name].as_u64().unwrap_or(5));
+        let refused = || read(&reply).expect_err("there are no tokens in it");
+        Ok(DeviceAuthorization {
+            device_code: Secret::new(text("device_code").ok_or_else(refused)?),
+            user_code: text("user_code").unwrap_or_default(),
+            verification_uri: text("verification_uri").unwrap_or_default(),
+            verification_uri_complete: text("verification_uri_complete"),
+            expires_in: seconds("expires_in"),
+            interval: seconds("interval"),
+        })
+    }
+
+    async fn exchange_device_code(
+        &self,
+        _server: &ServerSettings,
+        binding: &Binding,
+        device_code: &Secret,
+    ) -> Result<TokenResponse, Failure> {
+        let form = form(&[
+            ("grant_type", DEVICE_CODE_GRANT),
+            ("device_code", device_code.expose()),
+            ("client_id", &binding.client.client_id),
+        ]);
+        self.tokens(binding, form).await
+    }
+
     async fn revoke(
         &self,
         _server: &ServerSettings,
@@ -204,10 +242,11 @@ impl OAuthDiscovery for ModelClient {
             authorization_endpoint: format!("{issuer}/authorize"),
             token_endpoint: format!("{issuer}/token"),
             registration_endpoint: Some(format!("{issuer}/register")),
+            device_authorization_endpoint: model.behaviour.offers_device_codes.then(|| format!("{issuer}/device")),
             revocation_endpoint: Some(format!("{issuer}/revoke")),
             issuer,
             token_endpoint_auth_methods: vec!["none".into()],
-            scopes_supported: Vec::new(),
+            scopes_supported: model.scopes_listed.clone(),
             client_id_metadata_documents: false,
             iss_in_responses: true,
             resource: Some(server.url.clone()),

@@ -87,6 +87,7 @@ fn answer(model: &Mutex<Model>, received: &Received) -> Reply {
             let url = received.url();
             model.token_proven(now(), &form(&received.body), basic, received.proof(&url).as_ref())
         }
+        (&Method::POST, "/device") => model.authorize_device(now(), &form(&received.body)),
         (&Method::POST, "/revoke") => model.revoke(&form(&received.body)),
         (method, path) => match path.strip_prefix("/admin/") {
             Some(what) => admin(&mut model, method, what, &received.body).unwrap_or(not_found),

@@ -3,6 +3,7 @@
 
 mod bound;
 mod client;
+mod devices;
 mod http;
 mod model;
 mod presets;

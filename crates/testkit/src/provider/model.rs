@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::devices::{DEVICE_CODE_GRANT, Device};
 use super::switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};
 use super::tokens::{Family, Tokens, Worth};
 use crate::proof::ProofDesk;
@@ -52,6 +53,12 @@ pub struct Behaviour {
     pub issues_refresh_tokens: bool,
     /// Whether clients may register by themselves.
     pub registers_clients: bool,
+    /// Whether device codes are handed out.
+    #[serde(default)]
+    pub offers_device_codes: bool,
+    /// How long a device code is good.
+    #[serde(default)]
+    pub device_code_lifetime: Duration,
 }
 
 impl Default for Behaviour {
@@ -65,6 +72,8 @@ impl Default for Behaviour {
             kills_old_access_tokens: false,
             issues_refresh_tokens: true,
             registers_clients: true,
+            offers_device_codes: true,
+            device_code_lifetime: Duration::from_secs(900),
         }
     }
 }
@@ -88,6 +97,12 @@ pub struct Counters {
     pub registrations: u64,
     /// People who were sent back with a code.
     pub authorizations: u64,
+    /// Device codes that were handed out.
+    #[serde(default)]
+    pub device_authorizations: u64,
+    /// Questions for the tokens of a device code that came too early.
+    #[serde(default)]
+    pub hasty_questions: u64,
     /// Codes that were exchanged.
     pub exchanges: u64,
     /// Tokens that were given back.
@@ -147,7 +162,7 @@ impl Reply {
         Self { status, headers, body: body.to_string(), ..Self::default() }
     }
 
-    fn error(status: u16, error: &str) -> Self {
+    pub(super) fn error(status: u16, error: &str) -> Self {
         Self::json(status, &json!({ "error": error }))
     }
 
@@ -194,10 +209,13 @@ pub struct Model {
     pub behaviour: Behaviour,
     /// What it does wrong.
     pub switches: Switches,
+    /// The scopes that its metadata lists besides those that every document of its names.
+    pub scopes_listed: Vec<String>,
     /// What it has seen.
     pub counters: Counters,
     clients: BTreeMap<String, Client>,
     codes: BTreeMap<String, Code>,
+    pub(super) devices: BTreeMap<String, Device>,
     scopes: BTreeMap<Family, String>,
     tokens: Tokens,
     /// The keys that logins are bound to, by thumbprint.
@@ -239,6 +257,9 @@ impl Model {
             "authorization_response_iss_parameter_supported": true,
         });
         self.tell_dpop(&mut document);
+        if self.behaviour.offers_device_codes {
+            document["device_authorization_endpoint"] = json!(format!("{issuer}/device"));
+        }
         if self.behaviour.registers_clients {
             document["registration_endpoint"] = json!(format!("{issuer}/register"));
         }
@@ -352,6 +373,7 @@ impl Model {
         match form.get("grant_type").map(String::as_str) {
             Some("authorization_code") => self.exchange(now, &client_id, form),
             Some("refresh_token") => self.refresh(now, form),
+            Some(DEVICE_CODE_GRANT) => self.device_tokens(now, &client_id, form),
             _ => Reply::error(400, "unsupported_grant_type"),
         }
     }
@@ -387,8 +409,13 @@ impl Model {
             return Reply::error(400, "invalid_grant");
         }
         self.counters.exchanges += 1;
+        self.first_tokens(now, code.scope)
+    }
+
+    /// The tokens of a new login.
+    pub(super) fn first_tokens(&mut self, now: Timestamp, scope: String) -> Reply {
         let family = self.tokens.new_family();
-        self.scopes.insert(family, code.scope);
+        self.scopes.insert(family, scope);
         if let Some(thumbprint) = &self.proven {
             self.bound.insert(family, thumbprint.clone());
         }
@@ -514,6 +541,10 @@ impl Model {
     /// Ends every access token, and no login.
     pub fn expire_access_tokens(&mut self) {
         self.tokens.expire_access();
+    }
+
+    pub(super) fn knows_client(&self, client_id: &str) -> bool {
+        self.clients.contains_key(client_id)
     }
 
     /// Forgets every client.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    AuthorizationRequest, Challenge, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery, RegistrationError,
-    TokenKind,
+    AuthorizationRequest, Challenge, DeviceAuthorization, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery,
+    RegistrationError, TokenKind,
 };
 use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Fingerprint, GrantId, Secret, TokenResponse};
@@ -153,6 +153,31 @@ impl OAuthClient for StormNet {
         let client = self.client(&binding.token_endpoint);
         let answer = client.exchange_code(server, binding, code, verifier, redirect_uri).await;
         if self.answered("an exchange").await { answer } else { Err(failure(FailureClass::AnswerLost)) }
+    }
+
+    async fn authorize_device(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        endpoint: &str,
+    ) -> Result<DeviceAuthorization, Failure> {
+        if let Way::Closed = self.reach("a device authorization").await {
+            return Err(failure(FailureClass::Network));
+        }
+        self.client(endpoint).authorize_device(server, binding, endpoint).await
+    }
+
+    async fn exchange_device_code(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        device_code: &Secret,
+    ) -> Result<TokenResponse, Failure> {
+        if let Way::Closed = self.reach("a question for tokens").await {
+            return Err(failure(FailureClass::Network));
+        }
+        let answer = self.client(&binding.token_endpoint).exchange_device_code(server, binding, device_code).await;
+        if self.answered("a question for tokens").await { answer } else { Err(failure(FailureClass::AnswerLost)) }
     }
 
     async fn revoke(
