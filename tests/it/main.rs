@@ -7,6 +7,7 @@ mod bad_input;
 mod disconnect;
 mod dpop;
 mod life;
+mod login;
 mod many;
 mod outage;
 mod sleep;

@@ -14,11 +14,12 @@ const BROWSER: &str = "curl -sSL -o /dev/null --max-time 20";
 
 /// How the kinds of secrets begin that testkit's provider makes, and last the private keys that
 /// everfresh makes: PKCS #8 of a key on P-256, in base64.
-const CANARIES: [&[u8]; 5] = [
+const CANARIES: [&[u8]; 6] = [
     b"access-canary-",
     b"refresh-canary-",
     b"code-canary-",
     b"secret-canary-",
+    b"device-canary-",
     b"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQ",
 ];
 
