@@ -55,7 +55,10 @@ function button(text, label, act, main) {
 function actions(server) {
   const name = key(server);
   const cell = element("td");
+  // Accounts are switched with their server.
+  const whole = server.account === "default";
   if (server.health.admin_state === "disabled") {
+    if (!whole) return cell;
     if (server.source === "store") cell.append(button("Enable", `Enable ${name}`, () => call("POST", `${name}/enable`), true));
     else cell.append(element("span", "detail", "Set enabled = true in the configuration file"));
     return cell;
@@ -66,6 +69,7 @@ function actions(server) {
     try {
       const started = await call("POST", `${name}/login`);
       if (opened) { opened.opener = null; opened.location = started.authorization_url; }
+      if (started.device) note(`${name}: the provider asks for this code: ${started.device.user_code}`);
     } catch (error) {
       if (opened) opened.close();
       throw error;
@@ -75,7 +79,7 @@ function actions(server) {
   if (server.token && server.token.has_refresh_token) {
     cell.append(button("Refresh", `Refresh ${name}`, () => call("POST", `${name}/refresh`), server.health.action === "retry"));
   }
-  if (server.source === "store") {
+  if (whole && server.source === "store") {
     cell.append(button("Disable", `Disable ${name}`, () => call("POST", `${name}/disable`)));
   }
   return cell;
