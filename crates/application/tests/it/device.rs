@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use everfresh_application::{LoginError, LoginStarted, LoginWay};
+use everfresh_application::{DpopSetting, LoginError, LoginStarted, LoginWay};
 use everfresh_domain::login::LoginOutcome;
-use everfresh_testkit::provider::{Behaviour, Fault};
+use everfresh_testkit::provider::{Behaviour, DpopRule, Fault};
 
-use crate::world::{World, grant, pass};
+use crate::world::{World, grant, pass, server};
 
 async fn begin(world: &World) -> LoginStarted {
     world.app.start_login(&grant(), Some(LoginWay::Device)).await.unwrap()
@@ -97,6 +97,25 @@ async fn a_login_without_refresh_token_says_how_long_it_lasts() {
     world.with(|model| model.answer_devices(true));
     let end = world.app.login_end(started.flow).await.unwrap();
     assert!(end.lasts_until.is_some() && end.outcome == LoginOutcome::Succeeded, "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_tokens_are_bound_to_a_key_where_that_is_wanted() {
+    let world = World::new(Behaviour::default()).await;
+    let mut settings = server();
+    settings.oauth.dpop = DpopSetting::Required;
+    world.app.replace_file_servers(vec![settings]).await.unwrap();
+    let started = begin(&world).await;
+    world.with(|model| model.answer_devices(true));
+    let unbound = world.app.login_outcome(started.flow).await;
+    assert!(matches!(unbound, LoginOutcome::Failed { .. }), "{unbound:?}");
+    assert_eq!((world.counters().revocations, world.reason()), (1, "login_required"), "bearer tokens are given back");
+    world.with(|model| model.switches.dpop.rule = DpopRule::Offered);
+    let started = begin(&world).await;
+    world.with(|model| model.answer_devices(true));
+    assert_eq!(world.app.login_outcome(started.flow).await, LoginOutcome::Succeeded);
+    let record = world.store.on_disk(&grant()).unwrap();
+    assert!(record.binding.dpop_key.is_some() && record.tokens.unwrap().is_dpop_bound());
 }
 
 #[tokio::test(start_paused = true)]

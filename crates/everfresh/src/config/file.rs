@@ -251,18 +251,7 @@ fn headers_of(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> std::collec
 }
 
 fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> OAuthSettings {
-    let login_way = match section.text(reader, "grant") {
-        None => LoginWay::Browser,
-        Some((grant, span)) => match grant.as_str() {
-            "authorization_code" => LoginWay::Browser,
-            "device_code" => LoginWay::Device,
-            _ => {
-                let (name, known) = (section.named("grant"), "\"authorization_code\" or \"device_code\"");
-                reader.wrong(&span, format!("{name} = {grant:?} is not supported by this version; use {known}"));
-                LoginWay::Browser
-            }
-        },
-    };
+    let login_way = login_way(reader, &mut section);
     let offline_access = offline_access(reader, &mut section);
     let redirect_uri = section.text(reader, "redirect_uri").map(|(text, span)| {
         if let Some(problem) = redirect_problem(&text) {
@@ -323,6 +312,19 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
         offline_access,
         redirect_uri,
         dpop: dpop.unwrap_or_default(),
+    }
+}
+
+fn login_way(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> LoginWay {
+    let Some((grant, span)) = section.text(reader, "grant") else { return LoginWay::Browser };
+    match grant.as_str() {
+        "authorization_code" => LoginWay::Browser,
+        "device_code" => LoginWay::Device,
+        _ => {
+            let (name, known) = (section.named("grant"), "\"authorization_code\" or \"device_code\"");
+            reader.wrong(&span, format!("{name} = {grant:?} is not supported by this version; use {known}"));
+            LoginWay::Browser
+        }
     }
 }
 
