@@ -234,6 +234,7 @@ impl Application {
 
     /// Seats one stored login, unless its server has moved since.
     async fn seat(&self, settings: &ServerSettings, record: GrantRecord) {
+        let record = record.limited_by(settings.oauth.limits);
         let unfit = moved(&record.binding.upstream, &settings.url).or_else(|| unbound(&record, settings));
         let record = match unfit {
             Some(detail) => record.misplaced(detail),
@@ -360,10 +361,12 @@ impl Application {
                 continue;
             }
             self.inner.access.put_route(grant, settings);
-            let same_place = before.is_some_and(|route| {
-                route.settings.oauth.dpop == settings.oauth.dpop && moved(&route.settings.url, &settings.url).is_none()
+            let same_login = before.is_some_and(|route| {
+                let (old, new) = (&route.settings.oauth, &settings.oauth);
+                let same_terms = old.dpop == new.dpop && old.limits == new.limits;
+                same_terms && moved(&route.settings.url, &settings.url).is_none()
             });
-            if same_place {
+            if same_login {
                 let event = Event::Switched { grant: grant.clone(), enabled: settings.enabled };
                 self.inner.mailbox.tell(event).await;
             } else {

@@ -101,12 +101,12 @@ impl Attempts {
             };
             return Err(not_made(&error));
         }
-        self.gate
-            .admit(&attempt.grant, &record.binding.endpoint().to_owned())
-            .map_err(|failure| AttemptOutcome::Failed { failure, facts: None })?;
+        let admitted = self.gate.admit(&attempt.grant, record.binding.endpoint(), &self.access.policy()).await;
+        admitted.map_err(|failure| AttemptOutcome::Failed { failure, facts: None })?;
         let mark =
             AttemptMark { attempt: attempt.id, refresh_token: attempt.refresh_token, started_at: attempt.started_at };
-        let marked = record.attempting(mark, attempt.budget);
+        let limits = self.settings(attempt).map(|settings| settings.oauth.limits).unwrap_or_default();
+        let marked = record.limited_by(limits).attempting(mark, attempt.budget);
         match self.timed_replace(&marked, attempt).await {
             Ok(()) => Ok(marked),
             Err(StoreError::Conflict { .. }) => Err(AttemptOutcome::Discarded),

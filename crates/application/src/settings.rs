@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use everfresh_domain::ServerName;
+use everfresh_domain::{LoginLimits, ServerName};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
@@ -80,6 +80,9 @@ pub struct OAuthSettings {
     /// Where answers come back to, for clients registered by hand whose provider wants exactly this.
     #[serde(default)]
     pub redirect_uri: Option<String>,
+    /// How long the provider lets a login live, where its answers do not tell.
+    #[serde(default)]
+    pub limits: LoginLimits,
 }
 
 /// Whether tokens are bound to a key that is proven with each request (DPoP, RFC 9449).

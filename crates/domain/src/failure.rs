@@ -72,6 +72,9 @@ pub struct Failure {
     pub class: FailureClass,
     /// The provider's `error` code as sent (RFC 6749 section 5.2), cut to a sane length.
     pub oauth_error: Option<String>,
+    /// What the provider says more narrowly than by that code, with its meaning where it is known.
+    #[serde(default)]
+    pub subcode: Option<String>,
     /// The answer's HTTP status, where there was an answer.
     pub http_status: Option<u16>,
     /// The pause that the provider asked for.
@@ -83,6 +86,6 @@ pub struct Failure {
 impl Failure {
     /// A failure without an answer.
     pub fn without_answer(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, oauth_error: None, http_status: None, retry_after: None, message: message.into() }
+        Self { class, oauth_error: None, subcode: None, http_status: None, retry_after: None, message: message.into() }
     }
 }

@@ -12,8 +12,9 @@ use crate::failure::{Failure, FailureClass};
 use crate::ids::{AttemptId, Generation, GrantId};
 use crate::policy::Policy;
 use crate::secret::{Fingerprint, Secret, danger_plaintext};
+use crate::strikes::Strikes;
 use crate::time::Timestamp;
-use crate::token::{TokenFacts, TokenResponse, TokenSet};
+use crate::token::{LoginLimits, TokenFacts, TokenResponse, TokenSet};
 
 /// Refused refresh tokens that are remembered; a login rarely sees more than two.
 pub const REFUSED_KEPT: usize = 16;
@@ -202,6 +203,12 @@ pub struct GrantRecord {
     pub binding: Binding,
     /// The tokens; `None` after logout.
     pub tokens: Option<TokenSet>,
+    /// When the login was made, where that was noted.
+    #[serde(default)]
+    pub logged_in_at: Option<Timestamp>,
+    /// How long the provider lets it live, where that is known.
+    #[serde(default)]
+    pub limits: LoginLimits,
     /// The refresh token before the current one, until the current one was accepted once.
     #[serde(with = "danger_plaintext::option")]
     pub previous_refresh_token: Option<Secret>,
@@ -217,6 +224,9 @@ pub struct GrantRecord {
     pub refused: Vec<Fingerprint>,
     /// Refusals of the client in a row; the second confirms the first.
     pub client_refusals: u32,
+    /// Refusals of an unclear kind in a row.
+    #[serde(default)]
+    pub strikes: Option<Strikes>,
     /// What is left of the attempts that it may make by itself.
     #[serde(default)]
     pub budget: Budget,
@@ -238,6 +248,8 @@ impl GrantRecord {
             id,
             generation,
             last_success_at: Some(tokens.issued_at),
+            logged_in_at: Some(tokens.issued_at),
+            limits: LoginLimits::default(),
             binding,
             tokens: Some(tokens),
             previous_refresh_token: None,
@@ -246,11 +258,18 @@ impl GrantRecord {
             last_attempt_at: None,
             refused: Vec::new(),
             client_refusals: 0,
+            strikes: None,
             budget: Budget::default(),
             lost_scopes: Vec::new(),
             step_ups: 0,
             ended: None,
         }
+    }
+
+    /// With `limits` where they are known; what they leave out is kept.
+    #[must_use]
+    pub fn limited_by(self, limits: LoginLimits) -> Self {
+        Self { limits: limits.or(self.limits), ..self }
     }
 
     /// The refresh token whose fingerprint is `wanted`: the current one or the one before.
@@ -290,6 +309,7 @@ impl GrantRecord {
             answer_lost: None,
             last_success_at: Some(sent_at),
             client_refusals: 0,
+            strikes: None,
             ended: None,
             ..self.clone()
         }
@@ -324,6 +344,7 @@ impl GrantRecord {
     pub fn failed(&self, failure: &Failure) -> Self {
         let mut next = self.clone();
         let Some(mark) = next.attempt.take() else { return next };
+        next.strikes = Strikes::after(next.strikes, failure.class, mark.started_at);
         match failure.class {
             FailureClass::Refused => next.refuse(mark.refresh_token, failure),
             FailureClass::AnswerLost => next.answer_lost = Some(mark.refresh_token),
@@ -372,6 +393,7 @@ impl GrantRecord {
             attempt: None,
             answer_lost: None,
             step_ups: 0,
+            strikes: None,
             ended: Some(LoginEnd::LoggedOut),
             ..self.clone()
         }
@@ -399,12 +421,20 @@ impl GrantRecord {
             generation: self.generation,
             issuer: self.binding.client.issuer.clone(),
             endpoint: self.binding.endpoint().to_owned(),
-            tokens: self.tokens.as_ref().map(|tokens| tokens.facts(self.generation)),
+            tokens: self.tokens.as_ref().map(|tokens| TokenFacts {
+                idle_limit: self.limits.idle,
+                login_ends_at: self
+                    .logged_in_at
+                    .zip(self.limits.absolute)
+                    .map(|(since, absolute)| (since.after(absolute), absolute)),
+                ..tokens.facts(self.generation)
+            }),
             sendable: if self.ended.is_none() { self.sendable() } else { None },
             answer_lost: self.answer_lost.or(in_doubt),
             last_attempt_at: self.last_attempt_at,
             last_success_at: self.last_success_at,
             client_secret_expires_at: self.binding.client.secret_expires_at,
+            strikes: self.strikes,
             budget: self.budget,
             lost_scopes: self.lost_scopes.clone(),
             requested_scopes: self.binding.requested_scopes.clone(),
@@ -416,7 +446,11 @@ impl GrantRecord {
 
 impl Failure {
     fn code(&self) -> String {
-        self.oauth_error.clone().unwrap_or_else(|| self.message.clone())
+        match (&self.oauth_error, &self.subcode) {
+            (Some(code), Some(subcode)) => format!("{code} ({subcode})"),
+            (Some(code), None) => code.clone(),
+            (None, _) => self.message.clone(),
+        }
     }
 }
 
@@ -441,6 +475,9 @@ pub struct GrantFacts {
     pub last_success_at: Option<Timestamp>,
     /// When the client secret ends, if ever.
     pub client_secret_expires_at: Option<Timestamp>,
+    /// Refusals of an unclear kind in a row.
+    #[serde(default)]
+    pub strikes: Option<Strikes>,
     /// What is left of the attempts that it may make by itself.
     pub budget: Budget,
     /// Scopes that were granted once and left out of a later answer.

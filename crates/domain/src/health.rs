@@ -109,6 +109,8 @@ reasons! {
     RetryingProvider = "retrying_provider",
     /// The provider asked for a pause.
     RateLimited = "rate_limited",
+    /// everfresh's own last limit before the token endpoint held the request back.
+    HeldBack = "held_back",
     /// The provider's refusals suggest that the login is dead.
     SuspectedRejected = "suspected_rejected",
     /// The refresh token was refused.
@@ -209,6 +211,10 @@ impl GrantStatus {
         if let (true, Some(last)) = (self.state == RefreshState::Retrying || self.retry_count > 0, &self.last_failure) {
             return self.retrying(last, working);
         }
+        if self.suspected_dead {
+            let detail = "The provider refused before the last restart, in words that may mean a dead login.";
+            return suspected(level_while(working)).with_detail(detail);
+        }
         if let Some(cause) = &self.unsaved {
             let summary = format!("New token could not be saved: {cause}");
             return Health::new(Level::Degraded, Reason::StoreWriteFailed, HealthAction::ViewLogs, summary)
@@ -227,12 +233,11 @@ impl GrantStatus {
     }
 
     fn retrying(&self, last: &LastFailure, working: bool) -> Health {
-        let level = if working { Level::Degraded } else { Level::Unhealthy };
+        let level = level_while(working);
         let next = self.next_attempt_at.map_or_else(|| "soon".to_owned(), |at| format!("at {at}"));
         let detail = format!("Refresh retry {} {next}: {}", self.retry_count, last.failure.message);
         let health = if self.suspected_dead {
-            let summary = "Refresh refused - a new login is probably needed";
-            Health::new(level, Reason::SuspectedRejected, HealthAction::Login, summary)
+            suspected(level)
         } else {
             match last.failure.class {
                 FailureClass::Network | FailureClass::AnswerLost => {
@@ -240,10 +245,13 @@ impl GrantStatus {
                         if working { "Refresh failed - network error" } else { "Token expired, provider unreachable" };
                     Health::new(level, Reason::RetryingNetwork, HealthAction::Retry, summary)
                 }
-                FailureClass::RateLimited | FailureClass::HeldBack => {
-                    let until = self.next_attempt_at.map_or_else(|| "further notice".to_owned(), |at| at.to_string());
-                    let summary = format!("Refresh delayed by the provider until {until}");
+                FailureClass::RateLimited => {
+                    let summary = format!("Refresh delayed by the provider until {}", self.until());
                     Health::new(level, Reason::RateLimited, HealthAction::ViewLogs, summary)
+                }
+                FailureClass::HeldBack => {
+                    let summary = format!("Refresh held back by everfresh's own limit until {}", self.until());
+                    Health::new(level, Reason::HeldBack, HealthAction::ViewLogs, summary)
                 }
                 FailureClass::Store => {
                     let summary = "Refresh waits for the store - attempts cannot be recorded";
@@ -264,6 +272,10 @@ impl GrantStatus {
             }
         };
         health.with_detail(detail)
+    }
+
+    fn until(&self) -> String {
+        self.next_attempt_at.map_or_else(|| "further notice".to_owned(), |at| at.to_string())
     }
 
     fn without_refresh_token(&self, now: Timestamp, policy: &Policy) -> Health {
@@ -323,12 +335,15 @@ impl GrantStatus {
     /// All works, and something that the login stands on has an end.
     fn ends_soon(&self, now: Timestamp, policy: &Policy) -> Option<Health> {
         let tokens = self.tokens.as_ref()?;
-        if tokens.refresh_token_warned_from(policy).is_some_and(|from| now >= from) {
-            let summary = format!("This login ends at {}", tokens.refresh_token_expires_at()?);
+        if let Some(end) = tokens.refresh_token_ends_soon(now, policy) {
+            let summary = format!("This login ends at {end}");
             let health = Health::new(Level::Degraded, Reason::RefreshTokenExpiring, HealthAction::Login, summary);
-            return Some(
-                health.with_detail("The provider does not renew its refresh token; log in again before that."),
-            );
+            let with_the_login = tokens.login_ends_at.is_some_and(|(login, _)| login == end);
+            return Some(health.with_detail(if with_the_login {
+                "The provider ends every login after a fixed time; log in again before that."
+            } else {
+                "The provider does not renew its refresh token; log in again before that."
+            }));
         }
         if self.client_secret_warned_from(policy).is_some_and(|from| now >= from) {
             let summary = format!("The client secret ends at {}", self.client_secret_expires_at?);
@@ -337,6 +352,16 @@ impl GrantStatus {
         }
         None
     }
+}
+
+/// How bad it is that no refresh succeeds: bad once the access token has ended.
+fn level_while(working: bool) -> Level {
+    if working { Level::Degraded } else { Level::Unhealthy }
+}
+
+fn suspected(level: Level) -> Health {
+    let summary = "Refresh refused - a new login is probably needed";
+    Health::new(level, Reason::SuspectedRejected, HealthAction::Login, summary)
 }
 
 fn ended(end: &LoginEnd) -> Health {

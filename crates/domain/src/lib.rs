@@ -20,6 +20,7 @@ pub mod retry;
 pub mod schedule;
 pub mod secret;
 pub mod status;
+pub mod strikes;
 pub mod time;
 pub mod token;
 
@@ -32,5 +33,6 @@ pub use ids::{AccountName, AttemptId, Generation, GrantId, ServerName};
 pub use policy::Policy;
 pub use secret::{Fingerprint, Secret};
 pub use status::GrantStatus;
+pub use strikes::Strikes;
 pub use time::Timestamp;
-pub use token::{TokenFacts, TokenResponse, TokenSet};
+pub use token::{LoginLimits, TokenFacts, TokenResponse, TokenSet};

@@ -1,16 +1,21 @@
 //! When a token is refreshed: a function of its stored issue time and lifetime alone.
 
+use std::time::Duration;
+
 use crate::ids::Spread;
 use crate::policy::Policy;
 use crate::time::{Timestamp, part_of};
 use crate::token::TokenFacts;
 
+/// The part of the time that a refresh token may lie unused after which it is used.
+const PART_OF_IDLE_LIMIT: f64 = 0.5;
+
 /// The moment from which `tokens` are to be refreshed.
 ///
 /// At [`Policy::threshold`] of the access token's lifetime, or of the refresh token's where that is
 /// sooner, less up to [`Policy::early_spread`] of it. A `refresh_in` of the provider is honoured.
-/// Tokens of unknown lifetime get one soft refresh every [`Policy::soft_refresh`], and
-/// [`Policy::keep_alive`] goes before any longer wait. A refresh token that was used past its own
+/// Tokens of unknown lifetime get one soft refresh every [`Policy::soft_refresh`]. Half of the time
+/// that the refresh token may lie unused, and [`Policy::keep_alive`], go before any longer wait. A refresh token that was used past its own
 /// point and not renewed decides no more. Nothing here depends on the present, so a restart changes
 /// no schedule.
 pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Timestamp {
@@ -21,7 +26,8 @@ pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Times
         (None, Some(lifetime)) => part_of(lifetime, part),
         (None, None) => policy.soft_refresh,
     };
-    let wanted = policy.keep_alive.map_or(wanted, |longest| wanted.min(longest));
+    let kept_alive = tokens.idle_limit.map(|limit| part_of(limit, PART_OF_IDLE_LIMIT));
+    let wanted = policy.keep_alive.into_iter().chain(kept_alive).fold(wanted, Duration::min);
     let by_access_token = tokens.issued_at.after(wanted);
     let by_refresh_token = match (tokens.refresh_token_issued_at, tokens.refresh_token_lifetime) {
         (Some(issued_at), Some(lifetime)) => Some(issued_at.after(part_of(lifetime, part))),
@@ -32,8 +38,6 @@ pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Times
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -51,6 +55,8 @@ mod tests {
             refresh_token: Some(Fingerprint::from_bytes([2; 16])),
             refresh_token_issued_at: None,
             refresh_token_lifetime: None,
+            idle_limit: None,
+            login_ends_at: None,
             scopes: vec![],
         }
     }
@@ -104,6 +110,18 @@ mod tests {
         assert_eq!(refresh_at(&year, Spread(0), &policy).since(year.issued_at), Duration::from_secs(86_400));
         let hour = tokens(Some(Duration::from_secs(3_600)));
         assert_eq!(refresh_at(&hour, Spread(0), &policy).since(hour.issued_at), Duration::from_secs(2_880));
+    }
+
+    #[test]
+    fn a_login_that_ends_unused_is_used_after_half_of_that_time() {
+        let mut idle = tokens(Some(Duration::from_secs(365 * 86_400)));
+        idle.idle_limit = Some(Duration::from_secs(90 * 86_400));
+        let at = refresh_at(&idle, Spread(0), &Policy::default());
+        assert_eq!(at.since(idle.issued_at), Duration::from_secs(45 * 86_400));
+        let sooner = Policy { keep_alive: Some(Duration::from_secs(86_400)), ..Policy::default() };
+        assert_eq!(refresh_at(&idle, Spread(0), &sooner).since(idle.issued_at), Duration::from_secs(86_400));
+        idle.lifetime = Some(Duration::from_secs(3_600));
+        assert_eq!(refresh_at(&idle, Spread(0), &Policy::default()).since(idle.issued_at), Duration::from_secs(2_880));
     }
 
     #[test]

@@ -13,6 +13,24 @@ use crate::time::{Timestamp, part_of};
 /// refresh tokens has done so by then, at four fifths of it.
 const MARGIN_OF_RENEWAL: f64 = 0.15;
 
+/// How long a provider lets a login live, where it is known from elsewhere than its answers: the
+/// configuration, or what is known of the provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginLimits {
+    /// How long a refresh token may lie unused before the provider ends it.
+    pub idle: Option<Duration>,
+    /// How long a login lasts in all, however often it is refreshed.
+    pub absolute: Option<Duration>,
+}
+
+impl LoginLimits {
+    /// These limits, and `other`'s where there is none here.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { idle: self.idle.or(other.idle), absolute: self.absolute.or(other.absolute) }
+    }
+}
+
 /// A token endpoint's successful answer (RFC 6749 section 5.1), after tolerant parsing.
 #[derive(Clone, Debug)]
 pub struct TokenResponse {
@@ -155,6 +173,8 @@ impl TokenSet {
             refresh_token: self.refresh_token.as_ref().map(Secret::fingerprint),
             refresh_token_issued_at: self.refresh_token_issued_at,
             refresh_token_lifetime: self.refresh_token_lifetime,
+            idle_limit: None,
+            login_ends_at: None,
             scopes: self.scopes.clone(),
         }
     }
@@ -182,6 +202,13 @@ pub struct TokenFacts {
     pub refresh_token_issued_at: Option<Timestamp>,
     /// The refresh token's lifetime, where the provider told.
     pub refresh_token_lifetime: Option<Duration>,
+    /// How long the refresh token may lie unused, where that is known.
+    #[serde(default)]
+    pub idle_limit: Option<Duration>,
+    /// When the login ends however often it is refreshed, and how long it lasts in all, where that
+    /// is known.
+    #[serde(default)]
+    pub login_ends_at: Option<(Timestamp, Duration)>,
     /// The granted scopes.
     pub scopes: Vec<String>,
 }
@@ -192,9 +219,19 @@ impl TokenFacts {
         self.lifetime.map(|lifetime| self.issued_at.after(lifetime))
     }
 
-    /// When the refresh token ends, where known.
+    /// When the refresh token ends, where known: by its own lifetime, unused, or with the login.
     pub fn refresh_token_expires_at(&self) -> Option<Timestamp> {
-        Some(self.refresh_token_issued_at?.after(self.refresh_token_lifetime?))
+        self.refresh_token_ends().into_iter().flatten().map(|(end, _)| end).min()
+    }
+
+    /// Each end of the refresh token that is known, and after how much time it comes about.
+    fn refresh_token_ends(&self) -> [Option<(Timestamp, Duration)>; 3] {
+        let told = self.refresh_token_issued_at.zip(self.refresh_token_lifetime);
+        [
+            told.map(|(issued_at, lifetime)| (issued_at.after(lifetime), lifetime)),
+            self.idle_limit.map(|limit| (self.issued_at.after(limit), limit)),
+            self.login_ends_at,
+        ]
     }
 
     /// From when the end of a login without refresh token is warned of.
@@ -206,17 +243,26 @@ impl TokenFacts {
         Some(self.expires_at()?.before(margin))
     }
 
-    /// From when the end of the refresh token is warned of: it should have been renewed by then.
-    pub fn refresh_token_warned_from(&self, policy: &Policy) -> Option<Timestamp> {
-        let margin = part_of(self.refresh_token_lifetime?, MARGIN_OF_RENEWAL).min(policy.warn_before_credential_end);
-        let end = self.refresh_token_expires_at().filter(|_| self.refresh_token.is_some());
-        end.map(|end| end.before(margin))
+    /// The end of the refresh token that is warned of at `now`: the nearest of those.
+    pub fn refresh_token_ends_soon(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        self.warned_ends(policy).filter(|(from, _)| *from <= now).map(|(_, end)| end).min()
+    }
+
+    /// Each end that is known, after the moment from which it is warned of: a refresh token that is
+    /// renewed has been renewed by then.
+    fn warned_ends(&self, policy: &Policy) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let ends = self.refresh_token_ends().into_iter().flatten().filter(|_| self.refresh_token.is_some());
+        ends.map(|(end, over)| {
+            let margin = part_of(over, MARGIN_OF_RENEWAL).min(policy.warn_before_credential_end);
+            (end.before(margin), end)
+        })
     }
 
     /// The next moment at which these tokens' health changes although nothing happens.
     pub fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
-        let moments = [self.expires_at(), self.warned_from(policy), self.refresh_token_warned_from(policy)];
-        moments.into_iter().flatten().filter(|at| *at > now).min()
+        let moments = [self.expires_at(), self.warned_from(policy)];
+        let warnings = self.warned_ends(policy).map(|(from, _)| from);
+        moments.into_iter().flatten().chain(warnings).filter(|at| *at > now).min()
     }
 
     /// Whether the access token is, as far as is known, still good at `now`.

@@ -422,11 +422,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "what is unreachable and expired is only degraded",
         file: "crates/domain/src/health.rs",
-        text: r"        let level = if working { Level::Degraded } else { Level::Unhealthy };
-        let next",
-        instead: r"        let level = Level::Degraded;
-        let _ = working;
-        let next",
+        text: r"    if working { Level::Degraded } else { Level::Unhealthy }",
+        instead: r"    if working { Level::Degraded } else { Level::Degraded }",
         noticed_by: &["everfresh-domain"],
     },
     Mutation {

@@ -2,7 +2,7 @@
 //! login was taken back meanwhile.
 
 use everfresh_domain::login::{FlowId, LoginOutcome};
-use everfresh_domain::{Event, Generation, GrantRecord, TokenSet};
+use everfresh_domain::{Event, Generation, GrantRecord, LoginLimits, TokenSet};
 
 use super::{Answered, Flow, LoginDesk, LoginFinished};
 use crate::attempt::NOT_BOUND;
@@ -53,6 +53,11 @@ impl LoginDesk {
         route.is_some_and(|route| route.settings.oauth.dpop == DpopSetting::Required)
     }
 
+    fn limits(&self, flow: &Flow) -> LoginLimits {
+        let route = self.parts.access.route(&flow.grant.to_string());
+        route.map(|route| route.settings.oauth.limits).unwrap_or_default()
+    }
+
     /// Stores the new login over the old one: written first, then swapped, never cleared before.
     /// Whether it still was wanted.
     async fn keep(&self, id: FlowId, flow: &Flow, tokens: TokenSet) -> bool {
@@ -65,7 +70,7 @@ impl LoginDesk {
             }
             let generation = expected.map_or(Generation(1), Generation::next);
             let login = GrantRecord::logged_in(flow.grant.clone(), generation, flow.binding.clone(), tokens.clone());
-            let next = GrantRecord { step_ups: flow.step_ups, ..login };
+            let next = GrantRecord { step_ups: flow.step_ups, ..login }.limited_by(self.limits(flow));
             let written = self.parts.vault.replace(expected, &next).await;
             let again = matches!(written, Err(StoreError::Conflict { .. }));
             unsaved = written.err().map(|error| (expected, error.to_string()));

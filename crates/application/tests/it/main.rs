@@ -4,6 +4,7 @@
 
 mod device;
 mod login;
+mod month;
 mod order;
 mod refresh;
 mod scopes;

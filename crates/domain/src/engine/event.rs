@@ -140,8 +140,8 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Whether such an attempt is paid from the grant's hourly budget. The schedule is bounded by
-    /// the token's lifetime, and people by their patience.
+    /// Whether such an attempt is paid from the grant's hourly budget. An attempt on schedule follows
+    /// a success and is bounded by the token's lifetime, and people are by their patience.
     pub(super) fn is_budgeted(self) -> bool {
         match self {
             Self::Retry | Self::LostAnswer | Self::Request | Self::Upstream => true,

@@ -22,13 +22,6 @@ pub(super) struct Flight {
     pub(super) superseded: bool,
 }
 
-/// Refusals of an unclear kind in a row.
-#[derive(Clone, Copy, Debug)]
-struct Strikes {
-    count: u32,
-    since: Timestamp,
-}
-
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) spread: Spread,
@@ -52,7 +45,6 @@ pub(super) struct Grant {
     rung: u32,
     lost_answer_retried: Option<Fingerprint>,
     pub(super) last_failure: Option<LastFailure>,
-    strikes: Option<Strikes>,
     pub(super) unsaved: Option<String>,
     pub(super) upstream: UpstreamVerdict,
     pub(super) missing_scopes: Vec<String>,
@@ -82,7 +74,6 @@ impl Grant {
             rung: 0,
             lost_answer_retried: None,
             last_failure: None,
-            strikes: None,
             unsaved: None,
             upstream: UpstreamVerdict::Accepts,
             missing_scopes: Vec::new(),
@@ -145,7 +136,6 @@ impl Grant {
         self.held_until = None;
         self.lost_answer_retried = None;
         self.last_failure = None;
-        self.strikes = None;
     }
 
     /// An attempt failed at `now`. In `grace`, network failures do not lengthen the wait.
@@ -162,22 +152,14 @@ impl Grant {
             self.adopt(facts);
         }
         self.failures = self.failures.saturating_add(1);
-        let climbs = !(grace && failure.class == FailureClass::Network);
-        self.rung = if climbs { self.rung.saturating_add(1) } else { self.rung.max(1) };
-        self.strikes = self.strikes_after(now, failure.class);
+        self.rung = match failure.class {
+            // Nobody was asked, so nobody failed.
+            FailureClass::HeldBack => self.rung,
+            FailureClass::Network if grace => self.rung.max(1),
+            _ => self.rung.saturating_add(1),
+        };
         self.retry_at = Some(self.retry_after(now, &failure, policy));
         self.last_failure = Some(LastFailure { attempt, at: now, failure });
-    }
-
-    fn strikes_after(&self, now: Timestamp, class: FailureClass) -> Option<Strikes> {
-        match (class, self.strikes) {
-            (FailureClass::Suspect, None) => Some(Strikes { count: 1, since: now }),
-            (FailureClass::Suspect, Some(strikes)) => {
-                Some(Strikes { count: strikes.count.saturating_add(1), ..strikes })
-            }
-            (FailureClass::Network | FailureClass::HeldBack | FailureClass::Store, strikes) => strikes,
-            (_, _) => None,
-        }
     }
 
     fn retry_after(&mut self, now: Timestamp, failure: &Failure, policy: &Policy) -> Timestamp {
@@ -200,15 +182,12 @@ impl Grant {
         if at_once {
             return now;
         }
-        let wait = wait_after(self.rung, failure.retry_after, self.spread, policy);
-        let suspected = self.is_suspected_dead(now, policy);
-        now.after(if suspected { wait.max(policy.suspect_interval) } else { wait })
+        now.after(wait_after(self.rung, failure.retry_after, self.spread, policy))
     }
 
     fn is_suspected_dead(&self, now: Timestamp, policy: &Policy) -> bool {
-        self.strikes.is_some_and(|strikes| {
-            strikes.count >= policy.suspect_strikes && now.since(strikes.since) >= policy.suspect_span
-        })
+        let strikes = self.facts.as_ref().and_then(|facts| facts.strikes);
+        strikes.is_some_and(|strikes| strikes.suffice(now, policy))
     }
 
     /// The refresh token that an attempt may send now, spacing aside.
@@ -239,7 +218,9 @@ impl Grant {
                 (self.spread_until.map_or(at, |until| at.max(until)), trigger)
             }
         };
-        let spaced = facts.last_attempt_at.map(|last| last.after(policy.min_spacing));
+        let doomed = trigger != Trigger::User && self.is_suspected_dead(now, policy);
+        let spacing = if doomed { policy.min_spacing.max(policy.suspect_interval) } else { policy.min_spacing };
+        let spaced = facts.last_attempt_at.map(|last| last.after(spacing));
         let affordable = if trigger.is_budgeted() { facts.budget.affordable_at(now, policy) } else { None };
         Some((spaced.into_iter().chain(affordable).fold(at, Timestamp::max), trigger))
     }

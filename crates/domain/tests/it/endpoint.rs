@@ -88,8 +88,8 @@ fn a_provider_that_is_dead_for_a_month_sees_one_probe_every_five_minutes() {
         println!(
             "{grants} grants, {class:?} for 30 days: {requests} requests, {hourly:.1} an hour, {busiest_hour} in the first"
         );
-        assert!(hourly <= 12.0, "{class:?}: {hourly} requests an hour");
-        assert!(busiest_hour <= 40, "{class:?}: {busiest_hour} requests in one hour");
+        assert!((11.0..=12.0).contains(&hourly), "{class:?}: {hourly} requests an hour");
+        assert!(busiest_hour <= 35, "{class:?}: {busiest_hour} requests in one hour");
     }
 }
 

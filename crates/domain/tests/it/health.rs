@@ -55,6 +55,13 @@ fn refresh_token_of(lifetime: Duration, age: Duration) -> GrantStatus {
     GrantStatus { tokens: Some(tokens), ..connected() }
 }
 
+/// A login that its provider ends after `absolute`, made `age` ago.
+fn login_of(absolute: Duration, age: Duration) -> GrantStatus {
+    let mut tokens = connected().tokens.expect("whoever is connected has tokens");
+    tokens.login_ends_at = Some((START.before(age).after(absolute), absolute));
+    GrantStatus { tokens: Some(tokens), ..connected() }
+}
+
 fn client_secret_ending_in(time: Duration) -> GrantStatus {
     GrantStatus { client_secret_expires_at: Some(START.after(time)), ..connected() }
 }
@@ -104,6 +111,7 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
         (retrying(FailureClass::Provider), Degraded, Do::ViewLogs, Reason::RetryingProvider),
         (expired(retrying(FailureClass::Provider)), Unhealthy, Do::ViewLogs, Reason::RetryingProvider),
         (retrying(FailureClass::RateLimited), Degraded, Do::ViewLogs, Reason::RateLimited),
+        (retrying(FailureClass::HeldBack), Degraded, Do::ViewLogs, Reason::HeldBack),
         (retrying(FailureClass::Store), Degraded, Do::ViewLogs, Reason::StoreWriteFailed),
         (
             GrantStatus { suspected_dead: true, ..retrying(FailureClass::Suspect) },
@@ -142,6 +150,8 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
         (refresh_token_of(DAY * 90, DAY * 84), Degraded, Do::Login, Reason::RefreshTokenExpiring),
         (refresh_token_of(HOUR, secs(3_000)), Healthy, Do::None, Reason::Ok),
         (refresh_token_of(HOUR, secs(3_100)), Degraded, Do::Login, Reason::RefreshTokenExpiring),
+        (login_of(DAY * 365, DAY * 350), Healthy, Do::None, Reason::Ok),
+        (login_of(DAY * 365, DAY * 359), Degraded, Do::Login, Reason::RefreshTokenExpiring),
         (client_secret_ending_in(DAY * 8), Healthy, Do::None, Reason::Ok),
         (client_secret_ending_in(DAY * 6), Degraded, Do::Login, Reason::ClientSecretExpiring),
         (GrantStatus { clock_skew_s: Some(-90), ..connected() }, Degraded, Do::Configure, Reason::ClockSkew),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use everfresh_domain::engine::{Action, Attempt, AttemptOutcome, AttemptReport, Engine, Event, Note};
 use everfresh_domain::failure::{Failure, FailureClass};
 use everfresh_domain::grant::{GrantFacts, LoginEnd};
-use everfresh_domain::{Budget, Fingerprint, Generation, GrantId, GrantStatus, Health, Policy, Timestamp, TokenFacts};
+use everfresh_domain::{
+    Budget, Fingerprint, Generation, GrantId, GrantStatus, Health, Policy, Strikes, Timestamp, TokenFacts,
+};
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -35,6 +37,8 @@ pub(crate) fn facts(age: Duration, lifetime: Duration) -> GrantFacts {
             refresh_token: Some(token),
             refresh_token_issued_at: None,
             refresh_token_lifetime: None,
+            idle_limit: None,
+            login_ends_at: None,
             scopes: vec!["read".into()],
         }),
         sendable: Some(token),
@@ -42,6 +46,7 @@ pub(crate) fn facts(age: Duration, lifetime: Duration) -> GrantFacts {
         last_attempt_at: None,
         last_success_at: None,
         client_secret_expires_at: None,
+        strikes: None,
         budget: Budget::default(),
         lost_scopes: Vec::new(),
         requested_scopes: vec!["read".into()],
@@ -151,6 +156,7 @@ impl Stage {
         let mut facts = self.facts[&attempt.grant].clone();
         facts.last_attempt_at = Some(attempt.started_at);
         facts.budget = attempt.budget;
+        facts.strikes = Strikes::after(facts.strikes, failure.class, attempt.started_at);
         match failure.class {
             FailureClass::Refused => {
                 facts.sendable = None;

@@ -103,3 +103,62 @@ fn the_warning_of_a_client_secret_comes_without_anything_happening() {
     assert_eq!(stage.health("linear").reason, Reason::ClientSecretExpiring);
     assert!(stage.engine.next_wake().is_some_and(|wake| wake.at > stage.now), "and is told once");
 }
+
+#[test]
+fn restarts_forgive_no_refusals_of_an_unclear_kind() {
+    let mut stage = Stage::settled(secs(3_000), HOUR);
+    let (mut made, end) = (0, START.after(HOUR * 24));
+    while stage.now < end {
+        let attempt = stage.next();
+        made += 1;
+        stage.fail(&attempt, FailureClass::Suspect);
+        // The process dies after each of them, and starts again at once.
+        let (now, known) = (stage.now, stage.facts_of("linear"));
+        stage = Stage::new();
+        stage.now = now;
+        stage.load("linear", known);
+    }
+    assert!((24..=64).contains(&made), "{made} requests in a day of restarts: hourly, once they suffice");
+    assert!(stage.status("linear").suspected_dead);
+    assert_eq!(stage.health("linear").reason, Reason::SuspectedRejected);
+    stage.tell(Event::RefreshWanted { grant: grant("linear"), trigger: Trigger::Request });
+    stage.pass(secs(20));
+    assert!(stage.begun().is_empty(), "a request does not end the wait");
+    stage.tell(Event::RefreshWanted { grant: grant("linear"), trigger: Trigger::User });
+    assert_eq!(stage.one().trigger, Trigger::User);
+}
+
+#[test]
+fn what_everfresh_itself_holds_back_climbs_no_ladder() {
+    let mut stage = Stage::settled(secs(3_000), HOUR);
+    for _ in 0..6 {
+        let attempt = stage.next();
+        stage.fail(&attempt, FailureClass::HeldBack);
+        let wait = stage.status("linear").next_attempt_at.expect("another attempt").since(stage.now);
+        assert!(wait <= secs(11), "{wait:?}");
+    }
+    assert_eq!(stage.health("linear").reason, Reason::HeldBack);
+    let attempt = stage.next();
+    stage.fail(&attempt, FailureClass::Network);
+    let wait = stage.status("linear").next_attempt_at.expect("another attempt").since(stage.now);
+    assert!(wait <= secs(11), "the first failure that is the provider's: {wait:?}");
+}
+
+/// Whatever is spared by the budget followed a success: who only fails is paid for.
+#[test]
+fn a_provider_that_only_fails_sees_the_budget_and_one_attempt_on_schedule() {
+    let policy = Policy { backoff_cap: secs(10), ..Policy::default() };
+    let mut stage = Stage::with(policy);
+    stage.load("linear", facts(secs(20), secs(30)));
+    let mut made = std::collections::VecDeque::new();
+    while stage.now < START.after(HOUR * 6) {
+        let attempt = stage.next();
+        made.push_back(stage.now);
+        while made.front().is_some_and(|first| stage.now.since(*first) >= HOUR) {
+            made.pop_front();
+        }
+        assert!(made.len() <= 31, "{} attempts in an hour", made.len());
+        stage.fail(&attempt, FailureClass::Suspect);
+        stage.tell(Event::RefreshWanted { grant: grant("linear"), trigger: Trigger::Request });
+    }
+}

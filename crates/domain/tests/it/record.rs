@@ -7,8 +7,8 @@ use everfresh_domain::grant::{
     RequestShape,
 };
 use everfresh_domain::{
-    AttemptId, Budget, Failure, FailureClass, Fingerprint, Generation, GrantRecord, LoginEnd, Policy, Secret,
-    Timestamp, TokenResponse, TokenSet,
+    AttemptId, Budget, Failure, FailureClass, Fingerprint, Generation, GrantRecord, LoginEnd, LoginLimits, Policy,
+    Secret, Strikes, Timestamp, TokenResponse, TokenSet,
 };
 
 use crate::kit::{HOUR, START, grant};
@@ -211,4 +211,33 @@ fn a_refresh_clears_a_refusal_of_the_client_and_a_logout_leaves_no_token_behind(
 fn a_login_whose_server_has_moved_sends_nothing() {
     let facts = logged_in().misplaced("elsewhere".into()).facts();
     assert_eq!((facts.sendable, facts.ended), (None, Some(LoginEnd::IssuerChanged { detail: "elsewhere".into() })));
+}
+
+#[test]
+fn strikes_are_kept_until_the_provider_says_something_else() {
+    let twice = failed(&failed(&logged_in(), FailureClass::Suspect), FailureClass::Suspect);
+    assert_eq!(twice.facts().strikes, Some(Strikes { count: 2, since: START }));
+    for class in [FailureClass::Network, FailureClass::HeldBack, FailureClass::Store] {
+        assert_eq!(failed(&twice, class).strikes, twice.strikes, "{class:?} asked nobody");
+    }
+    for class in [FailureClass::Provider, FailureClass::RateLimited, FailureClass::Shape, FailureClass::AnswerLost] {
+        assert_eq!(failed(&twice, class).strikes, None, "{class:?}");
+    }
+    assert_eq!(marked(&twice).renewed(response(None), START).strikes, None);
+    assert_eq!(twice.logged_out().strikes, None);
+}
+
+#[test]
+fn the_ends_that_limits_mean_are_known_and_the_nearest_counts() {
+    let day = HOUR * 24;
+    let limits = LoginLimits { idle: Some(day * 90), absolute: None };
+    let idle = logged_in().limited_by(limits);
+    let end = |record: &GrantRecord| record.facts().tokens.and_then(|tokens| tokens.refresh_token_expires_at());
+    assert_eq!(end(&logged_in()), None);
+    assert_eq!(end(&idle), Some(START.after(day * 90)));
+    let used = marked(&idle).renewed(response(Some("r2")), START.after(day * 40));
+    assert_eq!(end(&used), Some(START.after(day * 130)), "it was used");
+    let both = used.limited_by(LoginLimits { idle: None, absolute: Some(day * 100) });
+    assert_eq!(both.limits, LoginLimits { idle: Some(day * 90), absolute: Some(day * 100) });
+    assert_eq!(end(&both), Some(START.after(day * 100)), "the login ends, however often it is used");
 }

@@ -8,16 +8,21 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use everfresh_application::{
     LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings, ServerSource,
     redirect_problem,
 };
+use everfresh_domain::LoginLimits;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use super::reader::{Problem, Reader, Section};
 use super::{Config, LocalKeyRule, MasterKeySource};
+
+/// The least time that a login may be said to live; less is a slip of the pen.
+const LIMIT_MIN: Duration = Duration::from_secs(3_600);
 
 /// Reads the file whose content is `text`. Files that it names are beside it, in `folder`.
 pub(super) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
@@ -300,6 +305,7 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
             Some((name.to_owned(), reader.text_of(&format!("extra_params.{name}"), value)?))
         })
         .collect();
+    let limits = limits_of(reader, &mut section);
     section.finish(reader);
     OAuthSettings {
         issuer,
@@ -311,6 +317,7 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
         login_way,
         offline_access,
         redirect_uri,
+        limits,
         dpop: dpop.unwrap_or_default(),
     }
 }
@@ -340,6 +347,19 @@ fn offline_access(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Off
             OfflineAccess::Auto
         }
     }
+}
+
+/// How long the provider lets a login live.
+fn limits_of(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> LoginLimits {
+    let limits = ["idle_limit", "absolute_limit"].map(|key| {
+        let told = section.duration(reader, key)?;
+        if told < LIMIT_MIN {
+            let name = section.named(key);
+            reader.problem(section.line(), format!("{name} must be at least 1 h"));
+        }
+        Some(told)
+    });
+    LoginLimits { idle: limits[0], absolute: limits[1] }
 }
 
 fn secret_source(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> Option<SecretSource> {

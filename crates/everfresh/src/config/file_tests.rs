@@ -36,6 +36,8 @@ client_secret = { env = "CLIENT_SECRET" }
 scopes = ["read"]
 resource = "auto"
 extra_params = { audience = "..." }
+idle_limit = "90d"
+absolute_limit = "365d"
 "#;
 
 fn problems(text: &str) -> Vec<String> {
@@ -55,6 +57,8 @@ fn the_example_of_the_manual_is_read_whole() {
     let oauth = &config.servers[0].oauth;
     assert_eq!(oauth.client_secret, Some(SecretSource::Env("CLIENT_SECRET".into())));
     assert_eq!(oauth.extra_params["audience"], "...");
+    assert_eq!(oauth.limits.idle, Some(Duration::from_secs(90 * 86_400)));
+    assert_eq!(oauth.limits.absolute, Some(Duration::from_secs(365 * 86_400)));
     assert_eq!(config.servers[0].headers["X-Tenant"], "acme");
     assert!(config.listen_is_chosen);
 }
@@ -86,6 +90,13 @@ fn times_and_numbers_are_taken_over() {
     let config = parse("[refresh]\nmin_spacing = \"500ms\"\nendpoint_concurrency = 4\n", Path::new("/")).unwrap();
     assert_eq!(config.policy.min_spacing, Duration::from_millis(500));
     assert_eq!(config.policy.endpoint_concurrency, 4);
+}
+
+#[test]
+fn a_login_that_is_said_to_live_for_seconds_is_refused() {
+    let text = "[servers.x]\nurl = \"https://x.example\"\n[servers.x.oauth]\nidle_limit = \"0s\"\n";
+    let problems = problems(text);
+    assert!(problems.len() == 1 && problems[0].contains("idle_limit must be at least 1 h"), "{problems:?}");
 }
 
 #[test]

@@ -34,6 +34,20 @@ const UNKNOWN_CLIENT: [&str; 4] =
 /// Codes that ask for patience, whatever the status.
 const TRANSIENT: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
+/// What providers say more narrowly than by a code of RFC 6749, and what it means (Microsoft Entra,
+/// Google).
+const SUBCODES: [(&str, &str); 9] = [
+    ("AADSTS50076", "the organisation asks for a second factor"),
+    ("AADSTS50078", "the second factor has expired"),
+    ("AADSTS50173", "the password was changed, or the sessions were revoked"),
+    ("AADSTS53003", "the organisation's access policy forbids it"),
+    ("AADSTS70043", "the organisation's sign-in frequency is over"),
+    ("AADSTS700082", "the refresh token was not used for too long"),
+    ("AADSTS700084", "the login of a single-page application lasts 24 h"),
+    ("invalid_rapt", "the organisation asks for a new sign-in"),
+    ("token_expired", "the refresh token has expired"),
+];
+
 /// Tokens, or what the refusal means. `now` is for a `Retry-After` that is a date.
 pub(super) fn classify(answer: &Answer, now: Timestamp) -> Result<TokenResponse, Failure> {
     let retry_after = retry_after(&answer.headers, now);
@@ -52,8 +66,10 @@ pub(super) fn classify(answer: &Answer, now: Timestamp) -> Result<TokenResponse,
         Some(error) => by_code(error, status, retry_after),
         None => by_status(answer, members.is_some(), retry_after),
     };
+    let subcode = error.as_ref().and(members.as_ref()).and_then(subcode_in);
+    let message = subcode.iter().fold(message, |message, subcode| format!("{message} ({subcode})"));
     let oauth_error = error.map(|error| error.code);
-    Err(Failure { class, oauth_error, http_status: Some(status.as_u16()), retry_after, message })
+    Err(Failure { class, oauth_error, subcode, http_status: Some(status.as_u16()), retry_after, message })
 }
 
 /// What an answer means that brings no tokens and should have brought something else.
@@ -87,6 +103,22 @@ fn error_in(members: &Map<String, Value>) -> Option<ProviderError> {
     // Atlassian's words for a dead refresh token.
     let dead = code == "unauthorized_client" && description == "refresh_token is invalid";
     Some(ProviderError { code: printable(code), class: dead.then_some(FailureClass::Refused) })
+}
+
+/// `suberror` (Entra), `error_subtype` (Google) or the number in Entra's description, with what it
+/// means where that is known.
+fn subcode_in(members: &Map<String, Value>) -> Option<String> {
+    let description = text(members, "error_description").unwrap_or_default();
+    let number = description.find("AADSTS").map(|at| {
+        let digits = description[at + 6..].bytes().take_while(u8::is_ascii_digit).count();
+        &description[at..at + 6 + digits]
+    });
+    let told = [number, text(members, "error_subtype"), text(members, "suberror")].into_iter().flatten();
+    let known = |told: &&str| SUBCODES.iter().find(|(subcode, _)| subcode == told);
+    match told.clone().find_map(|told| known(&told)) {
+        Some((subcode, meaning)) => Some(format!("{subcode}: {meaning}")),
+        None => told.map(printable).find(|told| !told.is_empty()),
+    }
 }
 
 fn by_code(error: &ProviderError, status: StatusCode, retry_after: Option<Duration>) -> (FailureClass, String) {

@@ -79,6 +79,33 @@ fn every_recorded_answer_has_its_class() {
 }
 
 #[test]
+fn what_a_provider_says_more_narrowly_is_shown_with_its_meaning() {
+    let rows = [
+        (
+            r#"{"error":"invalid_grant","error_subtype":"invalid_rapt"}"#,
+            Some("invalid_rapt: the organisation asks for a new sign-in"),
+        ),
+        (
+            r#"{"error":"invalid_grant","suberror":"bad_token","error_description":"AADSTS70043: The refresh token"}"#,
+            Some("AADSTS70043: the organisation's sign-in frequency is over"),
+        ),
+        (r#"{"error":"invalid_grant","suberror":"consent_required"}"#, Some("consent_required")),
+        (r#"{"error":"invalid_grant","error_description":"AADSTS65001: user"}"#, Some("AADSTS65001")),
+        (r#"{"error":"invalid_grant","error_description":"who knows"}"#, None),
+        (r#"{"error":"invalid_grant","suberror":""}"#, None),
+    ];
+    for (body, told) in rows {
+        let failure = classify(&answer(400, &[], body.as_bytes()), NOW).unwrap_err();
+        assert_eq!(
+            (failure.subcode.as_deref(), failure.oauth_error.as_deref()),
+            (told, Some("invalid_grant")),
+            "{body}"
+        );
+        assert!(told.is_none_or(|told| failure.message.ends_with(&format!("({told})"))), "{}", failure.message);
+    }
+}
+
+#[test]
 fn a_pause_is_read_from_seconds_and_from_a_date() {
     let failure = |value| classify(&answer(503, &[(RETRY_AFTER, value)], b""), NOW).unwrap_err();
     assert_eq!(failure("120").retry_after, Some(Duration::from_secs(120)));

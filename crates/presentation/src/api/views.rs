@@ -9,7 +9,7 @@ use everfresh_application::{
 };
 use everfresh_domain::health::{AdminState, HealthAction, Level};
 use everfresh_domain::status::RefreshState;
-use everfresh_domain::{GrantStatus, Timestamp};
+use everfresh_domain::{GrantStatus, LoginLimits, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -297,6 +297,7 @@ impl TryFrom<NewServer> for ServerSettings {
             login_way: new.oauth.login_way,
             offline_access: new.oauth.offline_access,
             redirect_uri: new.oauth.redirect_uri,
+            limits: LoginLimits::default(),
         };
         Ok(Self { headers: new.headers, ca_file: new.ca_file, oauth, ..Self::new(name, new.url) })
     }

@@ -71,6 +71,7 @@ fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
     let failure = |class, oauth_error: Option<&str>| Failure {
         class,
         oauth_error: oauth_error.map(str::to_owned),
+        subcode: None,
         http_status: Some(reply.status),
         retry_after: retry_after.and_then(|value| pause(value, reply)),
         message: format!("the model answered {}", reply.status),
