@@ -53,7 +53,8 @@ enum Chore {
     Tidy,
     /// Simulated years in bad weather: of the engine, or with --storm of the whole application.
     ///
-    /// --seed N | --seeds A..B, --years Y, or --storm --days D; --record FILE, --replay FILE.
+    /// --seed N | --seeds A..B, --years Y, or --storm --days D or --dies-at BOUNDARY; --record FILE,
+    /// --replay FILE.
     Sim {
         /// As above.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -18,17 +18,12 @@ struct Disk {
     /// Every record that was stored, in order.
     history: Vec<GrantRecord>,
     write_error: Option<String>,
-    failing_writes: u32,
 }
 
 impl Disk {
     /// Whether this write fails, and why.
-    fn write(&mut self, what: &str) -> Result<(), StoreError> {
+    fn write(&self, what: &str) -> Result<(), StoreError> {
         let unwritable = |cause: String| StoreError::Unwritable { what: what.to_owned(), cause };
-        if self.failing_writes > 0 {
-            self.failing_writes -= 1;
-            return Err(unwritable("told to fail".to_owned()));
-        }
         self.write_error.clone().map_or(Ok(()), |cause| Err(unwritable(cause)))
     }
 }
@@ -43,11 +38,6 @@ impl MemoryStore {
     /// Every write fails with `cause`, or none does.
     pub fn fail_writes(&self, cause: Option<&str>) {
         self.lock().write_error = cause.map(str::to_owned);
-    }
-
-    /// The next `count` writes fail.
-    pub fn fail_next_writes(&self, count: u32) {
-        self.lock().failing_writes = count;
     }
 
     /// The record of `grant` as it is on the disk.

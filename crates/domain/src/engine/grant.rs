@@ -156,7 +156,15 @@ impl Grant {
             // Nobody was asked, so nobody failed.
             FailureClass::HeldBack => self.rung,
             FailureClass::Network if grace => self.rung.max(1),
-            _ => self.rung.saturating_add(1),
+            FailureClass::Network
+            | FailureClass::AnswerLost
+            | FailureClass::Provider
+            | FailureClass::RateLimited
+            | FailureClass::Refused
+            | FailureClass::ClientRejected
+            | FailureClass::Suspect
+            | FailureClass::Shape
+            | FailureClass::Store => self.rung.saturating_add(1),
         };
         self.retry_at = Some(self.retry_after(now, &failure, policy));
         self.last_failure = Some(LastFailure { attempt, at: now, failure });

@@ -15,6 +15,7 @@ use everfresh_testkit::sim::{self, Broken, Report};
 use everfresh_testkit::storm;
 
 const USAGE: &str = "everfresh-sim [--storm] [--seed N | --seeds A..B] [--years Y | --days D]
+everfresh-sim --storm --seed N --dies-at BOUNDARY
 everfresh-sim --record FILE [--seed N] [--days D]
 everfresh-sim --replay FILE";
 
@@ -25,16 +26,22 @@ struct Wanted {
     storm: bool,
     record: Option<PathBuf>,
     replay: Option<PathBuf>,
+    dies_at: Option<u64>,
 }
 
 impl Wanted {
     fn run(&self, seed: u64) -> Result<Report, Broken> {
-        if self.storm { storm::run(seed, self.days) } else { sim::run(seed, self.years) }
+        match self.dies_at {
+            Some(at) => storm::dies_at(seed, at).map(|_| Report::default()),
+            None if self.storm => storm::run(seed, self.days),
+            None => sim::run(seed, self.years),
+        }
     }
 }
 
 fn wanted() -> Option<Wanted> {
-    let mut wanted = Wanted { seeds: 0..20, years: 2, days: 31, storm: false, record: None, replay: None };
+    let mut wanted =
+        Wanted { seeds: 0..20, years: 2, days: 31, storm: false, record: None, replay: None, dies_at: None };
     let mut words = std::env::args().skip(1);
     while let Some(flag) = words.next() {
         if flag == "--storm" {
@@ -52,6 +59,7 @@ fn wanted() -> Option<Wanted> {
                 wanted.seeds = from.parse().ok()?..to.parse().ok()?;
             }
             "--years" => wanted.years = value.parse().ok()?,
+            "--dies-at" => wanted.dies_at = Some(value.parse().ok()?),
             "--record" => wanted.record = Some(value.into()),
             "--replay" => wanted.replay = Some(value.into()),
             "--days" => wanted.days = value.parse().ok()?,
@@ -144,7 +152,8 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let results = run_all(&wanted);
     let seconds = began.elapsed().as_secs_f64();
-    let total = results.iter().flatten().fold(Report::default(), |total, report| total.and(*report));
+    let reports = results.iter().map(|result| result.as_ref().map_or_else(|broken| broken.report, |report| *report));
+    let total = reports.fold(Report::default(), Report::and);
     let broken: Vec<&Broken> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     println!(
         "{:.0} grant-years over {} seeds in {seconds:.1} s: {:.0} grant-years per second",

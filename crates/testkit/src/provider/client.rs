@@ -241,7 +241,7 @@ impl OAuthDiscovery for ModelClient {
         let issuer = model.issuer.clone();
         Ok(Discovered {
             authorization_endpoint: format!("{issuer}/authorize"),
-            token_endpoint: format!("{issuer}/token"),
+            token_endpoint: model.switches.token_endpoint_told.clone().unwrap_or_else(|| format!("{issuer}/token")),
             registration_endpoint: Some(format!("{issuer}/register")),
             device_authorization_endpoint: model.behaviour.offers_device_codes.then(|| format!("{issuer}/device")),
             revocation_endpoint: Some(format!("{issuer}/revoke")),

@@ -533,6 +533,11 @@ impl Model {
         matches!(self.tokens.worth(now, token, self.behaviour.rotation), Worth::Good(_))
     }
 
+    /// Whether a client is known.
+    pub fn knows_client(&self, client_id: &str) -> bool {
+        self.clients.contains_key(client_id)
+    }
+
     /// Ends every login.
     pub fn revoke_all(&mut self) {
         self.tokens.revoke_all();
@@ -585,7 +590,8 @@ fn form_encoded(status: u16, answer: &Value) -> Reply {
     Reply { status, headers, body: form.finish(), ..Reply::default() }
 }
 
-fn http_date(at: Timestamp) -> String {
+/// A moment as headers tell it (RFC 9110 section 5.6.7).
+pub(crate) fn http_date(at: Timestamp) -> String {
     let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -5,6 +5,8 @@
 //! store, the network and the provider are played. A run that breaks an invariant ends with the
 //! line that repeats it.
 
+mod invariant;
+pub(crate) mod judge;
 mod provider;
 mod weather;
 mod world;
@@ -12,6 +14,7 @@ mod world;
 use std::time::Duration;
 
 use everfresh_domain::engine::trace::TraceLine;
+pub use invariant::Invariant;
 pub use world::World;
 
 /// A year of this world.
@@ -53,7 +56,7 @@ impl Report {
 }
 
 /// An invariant that did not hold, with the line that shows it again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("invariant broken: {what} (repeat with: {again})")]
 pub struct Broken {
     /// What did not hold, when and for whom.
@@ -62,6 +65,8 @@ pub struct Broken {
     pub again: String,
     /// What happened before, line by line.
     pub trace: Vec<String>,
+    /// What it had come to until then.
+    pub report: Report,
 }
 
 /// What the engine is told in `time` with `seed`, for [`everfresh_domain::engine::trace::replay`].
@@ -78,6 +83,8 @@ pub fn run(seed: u64, years: u64) -> Result<Report, Broken> {
     let mut world = World::new(seed);
     let lived = world.live(YEAR.saturating_mul(u32::try_from(years).unwrap_or(u32::MAX)));
     let again = format!("cargo xtask sim --seed {seed} --years {years}");
-    lived.and_then(|()| world.heal()).map_err(|what| Broken { what, again, trace: Vec::new() })?;
-    Ok(world.report())
+    match lived.and_then(|()| world.heal()) {
+        Ok(()) => Ok(world.report()),
+        Err(what) => Err(Broken { what, again, trace: Vec::new(), report: world.report() }),
+    }
 }

@@ -91,8 +91,9 @@ impl Provider {
         Answer::Tokens { refresh_token: Some(next) }
     }
 
-    /// Whether the provider has rotated on from `token`, and its answer never arrived.
-    pub(super) fn has_moved_on_from(&self, grant: &GrantId, token: u64) -> bool {
-        self.rotation != Rotation::Never && self.logins.get(grant).is_some_and(|login| login.current != token)
+    /// When the provider rotated on from `token`, if it has.
+    pub(super) fn moved_on_from(&self, grant: &GrantId, token: u64) -> Option<Timestamp> {
+        let login = self.logins.get(grant).filter(|login| login.current != token)?;
+        login.previous.map(|(_, rotated_at)| rotated_at)
     }
 }

@@ -11,6 +11,8 @@ use everfresh_domain::{
     Timestamp, TokenResponse, TokenSet,
 };
 
+use super::invariant::Invariant;
+use super::judge::{Case, Fate, Scope, Troubles, Window};
 use super::provider::{Answer, Provider, Rotation};
 use super::weather::{Outage, Trouble, Weather};
 use super::{Report, YEAR};
@@ -70,6 +72,7 @@ pub struct World {
     save_at: Option<Timestamp>,
     calm: bool,
     report: Report,
+    troubles: Troubles,
     /// What the engine was told, where somebody wants to know.
     recorded: Option<Vec<TraceLine>>,
 }
@@ -104,6 +107,7 @@ impl World {
             save_at: None,
             calm: false,
             report: Report::default(),
+            troubles: Troubles::default(),
             recorded: None,
         };
         for (number, grant) in world.grants.clone().into_iter().enumerate() {
@@ -164,7 +168,8 @@ impl World {
             let fresh =
                 record.tokens.as_ref().is_some_and(|tokens| tokens.facts(record.generation).is_valid(self.wall()));
             if record.ended.is_none() && !fresh {
-                return Err(format!("{grant} is not fresh {HEALING:?} after the storm: {:?}", record.facts()));
+                let what = format!("{grant} is not fresh {HEALING:?} after the storm: {:?}", record.facts());
+                return Err(Invariant::HealsByItself.broken(what));
             }
         }
         Ok(())
@@ -270,6 +275,8 @@ impl World {
                 Outage::Errors => return Err(failure(FailureClass::Provider)),
                 Outage::Throttles => {
                     let retry_after = Some(self.weather.pause());
+                    let until = self.now.after(retry_after.unwrap_or_default());
+                    self.troubles.note(self.now, until, Scope::Provider(provider));
                     return Err(Failure { retry_after, ..failure(FailureClass::RateLimited) });
                 }
                 Outage::Swallows if self.weather.chance(2) => return Err(failure(FailureClass::AnswerLost)),
@@ -346,19 +353,20 @@ impl World {
     /// A login is over: could any client have kept it?
     fn judge(&mut self, grant: &GrantId, end: &LoginEnd) -> Checked {
         let (now, life) = (self.now, self.life(grant).clone());
-        let beyond_saving = match (self.providers[life.provider].rotation, life.lost_at) {
-            (_, None) | (Rotation::Never | Rotation::UntilUsed, Some(_)) => false,
-            // The answer was the only copy of the one good token.
-            (Rotation::Strict, Some(_)) => true,
-            // The old token was good for a while; something else must have kept us from asking in time.
-            (Rotation::Grace(grace), Some(lost_at)) => now.since(lost_at) >= grace && life.troubled_until >= lost_at,
+        let window = match self.providers[life.provider].rotation {
+            Rotation::Never | Rotation::UntilUsed => Window::Always,
+            Rotation::Strict => Window::For(Duration::ZERO),
+            Rotation::Grace(grace) => Window::For(grace),
         };
-        if beyond_saving {
+        // This world stores by itself whatever arrives: what is missing never arrived, or its process died.
+        let missing = life.lost_at.map(|lost_at| (lost_at, Fate::NeverArrived));
+        let case = Case { missing, window, ended: None, now };
+        if case.is_excused(|from, to| self.troubles.longest_calm(from, to, grant, life.provider)) {
             self.report.lost_unavoidable += 1;
             return Ok(());
         }
         self.report.lost_avoidable += 1;
-        Err(format!("the login of {grant} was lost at {} although it could have been kept: {end:?}", self.now))
+        Err(Invariant::KeptWherePossible.broken(format!("the login of {grant} was lost at {now}: {end:?}")))
     }
 
     /// A person logs in again where a login was lost, so that life goes on.
@@ -412,18 +420,22 @@ impl World {
         match trouble {
             Trouble::Network(time) => {
                 self.network_down_until = self.now.after(time);
+                self.troubles.note(self.now, self.now.after(time), Scope::All);
                 self.everybody_is_troubled_until(self.now.after(time));
             }
             Trouble::Outage { provider, time, kind } => {
                 self.outages[provider] = (self.now.after(time), kind);
+                self.troubles.note(self.now, self.now.after(time), Scope::Provider(provider));
                 self.everybody_is_troubled_until(self.now.after(time));
             }
             Trouble::DiskFull(time) => {
                 self.disk_full_until = self.now.after(time);
+                self.troubles.note(self.now, self.now.after(time), Scope::All);
                 self.everybody_is_troubled_until(self.now.after(time));
             }
             Trouble::Crash(time) => self.crash(time),
             Trouble::Sleep(time) => {
+                self.troubles.note(self.now, self.now.after(time), Scope::All);
                 self.now = self.now.after(time);
                 self.everybody_is_troubled_until(self.now);
                 return self.tell(Event::ClockJumped);
@@ -459,7 +471,8 @@ impl World {
         self.flights.clear();
         self.unsaved.clear();
         self.save_at = None;
-        self.notice_lost_answers(self.now);
+        self.notice_lost_answers();
+        self.troubles.note(self.now, self.now.after(time), Scope::All);
         self.now = self.now.after(time);
         self.everybody_is_troubled_until(self.now);
         self.start_process();
@@ -483,12 +496,12 @@ impl World {
     }
 
     /// After a crash: what was not durable is lost, tokens that were on their way above all.
-    fn notice_lost_answers(&mut self, at: Timestamp) {
+    fn notice_lost_answers(&mut self) {
         for (grant, record) in &self.stored {
             let life = self.lives.get_mut(grant).expect("every grant has a life");
             let current = record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
             let number = current.map(|token| token.expose().parse().expect("tokens are numbers"));
-            if number.is_some_and(|number| self.providers[life.provider].has_moved_on_from(grant, number)) {
+            if let Some(at) = number.and_then(|number| self.providers[life.provider].moved_on_from(grant, number)) {
                 life.lost_at.get_or_insert(at);
             }
         }
@@ -526,18 +539,18 @@ impl World {
             .values()
             .any(|flight| flight.attempt.grant == *grant && flight.attempt.generation == attempt.generation)
         {
-            return Err(format!("a second request of {grant} at {now} while one is under way"));
+            return Err(Invariant::OneFlight.broken(format!("a second request of {grant} at {now}")));
         }
         let spacing = Policy::default().min_spacing;
         let life = self.life(grant);
         if life.removed_until.is_some() {
-            return Err(format!("a request of {grant} at {now} after its removal"));
+            return Err(Invariant::NoAttemptAfterRemoval.broken(format!("a request of {grant} at {now}")));
         }
         if life.last_start.is_some_and(|last| now.since(last) < spacing) {
-            return Err(format!("two requests of {grant} within {spacing:?} at {now}"));
+            return Err(Invariant::SpacingKept.broken(format!("two requests of {grant} within {spacing:?} at {now}")));
         }
         if life.refused.contains(&attempt.refresh_token) {
-            return Err(format!("a refused token of {grant} is sent again at {now}"));
+            return Err(Invariant::RefusedNeverSent.broken(format!("a token of {grant} is sent again at {now}")));
         }
         Ok(())
     }
@@ -545,7 +558,8 @@ impl World {
     fn invariant_generation_never_falls(&self, next: &GrantRecord) -> Checked {
         match self.stored.get(&next.id) {
             Some(stored) if stored.generation > next.generation => {
-                Err(format!("the generation of {} falls from {} to {}", next.id, stored.generation, next.generation))
+                let what = format!("{} falls from {} to {}", next.id, stored.generation, next.generation);
+                Err(Invariant::GenerationNeverFalls.broken(what))
             }
             Some(_) | None => Ok(()),
         }
@@ -556,7 +570,7 @@ impl World {
         let (now, wall) = (self.now, self.wall());
         let lapsed = before.tokens.as_ref().and_then(TokenSet::expires_at).is_some_and(|end| end <= wall);
         if lapsed && now > self.life(grant).troubled_until {
-            return Err(format!("the access token of {grant} had ended at {now}, in calm weather"));
+            return Err(Invariant::NoLapseInCalm.broken(format!("the access token of {grant} had ended at {now}")));
         }
         Ok(())
     }

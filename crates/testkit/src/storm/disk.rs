@@ -8,8 +8,9 @@ use everfresh_application::ports::{JournalEntry, LoadedGrant, RegistrationKey, S
 use everfresh_domain::grant::ClientRegistration;
 use everfresh_domain::{Generation, GrantId, GrantRecord, LoginEnd, ServerName};
 
-use super::world::{Shared, World};
+use super::world::{Missing, Shared, World};
 use crate::memory::MemoryStore;
+use crate::sim::Invariant;
 
 pub(super) struct StormDisk {
     shared: Shared,
@@ -41,6 +42,10 @@ impl StormDisk {
     }
 }
 
+fn unreadable(grant: &GrantId) -> StoreError {
+    StoreError::Unreadable { what: format!("the record of {grant}"), cause: "as the weather has it".into() }
+}
+
 fn delay(world: &mut World) -> Duration {
     if world.now() < world.disk_slow_until { world.milliseconds(100, 8_000) } else { world.milliseconds(0, 5) }
 }
@@ -49,7 +54,8 @@ fn delay(world: &mut World) -> Duration {
 fn stored(world: &mut World, before: Option<&GrantRecord>, next: &GrantRecord) {
     if let Some(before) = before.filter(|before| before.generation > next.generation) {
         let (from, to) = (before.generation, next.generation);
-        return world.breaks(format!("the generation of {} falls from {from} to {to}", next.id));
+        let what = format!("{} falls from {from} to {to}", next.id);
+        return world.breaks(Invariant::GenerationNeverFalls, what);
     }
     let refresh_token = |record: &GrantRecord| {
         record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref()).map(|token| token.fingerprint())
@@ -57,19 +63,39 @@ fn stored(world: &mut World, before: Option<&GrantRecord>, next: &GrantRecord) {
     let new = refresh_token(next);
     let known = |record: &GrantRecord| record.tokens.is_some();
     if before.is_some_and(known) && known(next) && new.is_none() {
-        return world.breaks(format!("the refresh token of {} is gone", next.id));
+        return world.breaks(Invariant::RefreshTokenKept, format!("the refresh token of {} is gone", next.id));
     }
-    let is_new_login = next.last_attempt_at.is_none();
+    let is_new_login = before.is_none_or(|before| before.logged_in_at != next.logged_in_at);
+    let now = world.now();
     let book = world.book(&next.id);
-    if is_new_login || book.undelivered.is_some_and(|(token, _)| Some(token) == new) {
-        book.undelivered = None;
+    if is_new_login && known(next) {
+        (book.missing, book.last_start, book.token_since) = (None, None, now);
+    } else if let Some(Missing { issued_at, .. }) = book.missing.take_if(|missing| Some(missing.token) == new) {
+        book.token_since = issued_at;
     }
-    let ended = |record: &GrantRecord| match &record.ended {
-        Some(end @ (LoginEnd::Refused { .. } | LoginEnd::RotationLost { .. })) => Some(end.clone()),
-        Some(LoginEnd::ClientRejected { .. } | LoginEnd::IssuerChanged { .. } | LoginEnd::LoggedOut) | None => None,
+    if let (true, Some(end)) = (before.is_none_or(|before| before.ended != next.ended), &next.ended) {
+        judge(world, next, end);
+    }
+}
+
+/// A login is over, for the reason that is told?
+fn judge(world: &mut World, record: &GrantRecord, end: &LoginEnd) {
+    let grant = &record.id;
+    let provider = world.book(grant).provider;
+    let holds = match end {
+        LoginEnd::Refused { .. } | LoginEnd::RotationLost { .. } => return world.judge(grant, end),
+        LoginEnd::ClientRejected { .. } => {
+            let client = &record.binding.client.client_id;
+            let purged = !world.model(provider, |model| model.knows_client(client));
+            world.counts_purged(purged);
+            purged
+        }
+        LoginEnd::LoggedOut => std::mem::take(&mut world.book(grant).logs_out),
+        // The server's place is no property of the login, and is not stored with it.
+        LoginEnd::IssuerChanged { .. } => false,
     };
-    if let (None, Some(end)) = (before.and_then(ended), ended(next)) {
-        world.judge(&next.id, &end);
+    if !holds {
+        world.breaks(Invariant::EndedForCause, format!("{grant} ended, and it is not so: {end:?}"));
     }
 }
 
@@ -77,11 +103,21 @@ fn stored(world: &mut World, before: Option<&GrantRecord>, next: &GrantRecord) {
 impl TokenStore for StormDisk {
     async fn load(&self) -> Result<Vec<LoadedGrant>, StoreError> {
         self.read_from("loading").await;
-        self.disk.load().await
+        let loaded = self.disk.load().await?;
+        let seen = |loaded| match loaded {
+            LoadedGrant::Record(record) if self.shared.with(|world| world.is_blind_to(&record.id)) => {
+                LoadedGrant::Unreadable { grant: record.id, cause: "as the weather has it".into() }
+            }
+            loaded => loaded,
+        };
+        Ok(loaded.into_iter().map(seen).collect())
     }
 
     async fn read(&self, grant: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
         self.read_from("reading").await;
+        if self.shared.with(|world| world.fails_to_read(grant)) {
+            return Err(unreadable(grant));
+        }
         self.disk.read(grant).await
     }
 
@@ -89,6 +125,13 @@ impl TokenStore for StormDisk {
         let what = format!("writing {} {}", record.id, record.generation);
         self.write_to(&what).await?;
         let before = self.disk.on_disk(&record.id);
+        if self.shared.with(|world| world.is_damaged(&record.id)) {
+            if expected.is_none() {
+                let what = format!("a record of {} is written over one that cannot be read", record.id);
+                self.shared.breaks(Invariant::UnreadableIsNotEmpty, what);
+            }
+            return Err(unreadable(&record.id));
+        }
         self.disk.replace(expected, record).await?;
         self.shared.with(|world| stored(world, before.as_ref(), record));
         self.written(&what).await;

@@ -7,18 +7,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::access::Pass;
 use everfresh_application::ports::Secrets;
-use everfresh_application::{
-    Application, CallbackQuery, LoginSettings, Parts, SecretSource, ServerSettings, ServerView,
-};
+use everfresh_application::{Application, CallbackQuery, LoginSettings, Parts, SecretSource, ServerView};
 use everfresh_domain::health::Reason;
 use everfresh_domain::{Generation, GrantId, Policy, Secret, Timestamp};
 
+use super::clocks::{StormClock, StormEntropy};
 use super::disk::StormDisk;
 use super::net::StormNet;
-use super::weather::Happening;
-use super::world::{Shared, StormClock, StormEntropy};
+use super::weather::{Edit, Happening};
+use super::world::{Shared, World};
 use crate::metrics::CountingMetrics;
 use crate::proof::TestProofs;
+use crate::provider::RefreshTokenShape;
+use crate::sim::Invariant;
+use crate::sim::judge::Scope;
 
 /// How often people look whether all is well.
 const LOOK: Duration = Duration::from_secs(30 * 60);
@@ -90,32 +92,45 @@ fn parts(shared: &Shared) -> Parts {
         proofs: Arc::new(TestProofs),
         entropy: Arc::new(StormEntropy(shared.clone())),
         metrics: Arc::new(CountingMetrics::default()),
-        policy: Policy::default(),
+        policy: shared.with(|world| world.policy()),
         login: LoginSettings {
             redirect_uri: "http://127.0.0.1:7411/oauth/callback".into(),
             ..LoginSettings::default()
         },
-        servers: Vec::new(),
+        servers: shared.with(|world| world.file()),
     }
 }
 
 async fn suffer(shared: &Shared, app: &Application, happening: Happening) -> Option<End> {
     let grant_of = |number: usize| shared.with(|world| world.grants[number].clone());
-    let trouble = |time: Duration| {
-        shared.with(|world| {
-            let until = world.now().after(time);
-            world.trouble_until(until);
-            until
-        })
-    };
     match happening {
-        Happening::Network(time) => shared.with(|world| world.network_down_until = trouble_end(world, time)),
+        Happening::Network(time) => shared.with(|world| world.network_down_until = trouble(world, time, Scope::All)),
         Happening::Outage { provider, time, fault } => shared.with(|world| {
-            world.outages[provider] = trouble_end(world, time);
+            world.outages[provider] = trouble(world, time, Scope::Provider(provider));
             world.model(provider, |model| model.switches.fault = Some(fault));
         }),
-        Happening::DiskFull(time) => shared.with(|world| world.disk_full_until = trouble_end(world, time)),
-        Happening::DiskSlow(time) => shared.with(|world| world.disk_slow_until = trouble_end(world, time)),
+        Happening::DiskFull(time) => shared.with(|world| world.disk_full_until = trouble(world, time, Scope::All)),
+        Happening::DiskSlow(time) => shared.with(|world| world.disk_slow_until = trouble(world, time, Scope::All)),
+        Happening::ReadErrors(time) => {
+            shared.with(|world| world.read_errors_until = trouble(world, time, Scope::All));
+        }
+        Happening::Unreadable { grant, time } => shared.with(|world| {
+            let until = world.now().after(time);
+            world.damage(&world.grants[grant].clone(), until);
+        }),
+        Happening::Purge { provider } => shared.with(|world| world.model(provider, |model| model.forget_clients())),
+        Happening::Omits { provider, time, shape } => shared.with(|world| {
+            world.omits_until[provider] = world.now().after(time);
+            world.renews_nothing(provider, time.saturating_add(LOOK));
+            world.model(provider, |model| model.switches.refresh_token = shape);
+        }),
+        Happening::Metadata { provider } => shared.with(|world| {
+            let moved =
+                |told: &Option<String>| told.is_none().then(|| format!("https://as{provider}.example/v2/token"));
+            world.model(provider, |model| {
+                model.switches.token_endpoint_told = moved(&model.switches.token_endpoint_told)
+            });
+        }),
         Happening::Crash(pause) => {
             shared.with(|world| {
                 world.pause = pause;
@@ -134,7 +149,7 @@ async fn suffer(shared: &Shared, app: &Application, happening: Happening) -> Opt
         Happening::Relogin { grant, while_refreshing } => {
             let grant = grant_of(grant);
             refresh_aside(app, &grant, while_refreshing);
-            drop(tokio::time::timeout(PATIENCE, app.logout(&grant)).await);
+            log_out(shared, app, &grant).await;
         }
         Happening::Remove { grant, while_refreshing, time } => {
             let grant = grant_of(grant);
@@ -142,12 +157,17 @@ async fn suffer(shared: &Shared, app: &Application, happening: Happening) -> Opt
             remove(shared, app, &grant, time).await;
         }
         Happening::Disable { grant, time } => {
-            let (grant, until) = (grant_of(grant), trouble(time));
-            if app.set_enabled(&grant.server, false).await.is_ok() {
-                shared.with(|world| world.book(&grant).disabled_until = Some(until));
-            }
+            disable(shared, app, &grant_of(grant), time).await;
         }
-        Happening::Policy { threshold } => app.set_policy(Policy { threshold, ..Policy::default() }).await,
+        Happening::Policy { threshold, spacing } => {
+            let policy = Policy { threshold, min_spacing: spacing, ..Policy::default() };
+            shared.with(|world| world.edit_policy(policy.clone()));
+            app.set_policy(policy).await;
+        }
+        Happening::Edit { grant, edit } => {
+            shared.with(|world| edit_file(world, grant, edit));
+            read_file(shared, app).await;
+        }
         Happening::Requests { grant } => requests(app, &grant_of(grant)).await,
         Happening::TokensKilled { grant } => tokens_killed(shared, app, &grant_of(grant)).await,
         Happening::Refresh { grant } => refresh_aside(app, &grant_of(grant), true),
@@ -155,10 +175,47 @@ async fn suffer(shared: &Shared, app: &Application, happening: Happening) -> Opt
     None
 }
 
-fn trouble_end(world: &mut super::world::World, time: Duration) -> Timestamp {
+fn trouble(world: &mut World, time: Duration, scope: Scope) -> Timestamp {
     let until = world.now().after(time);
-    world.trouble_until(until);
+    world.trouble(until, scope);
     until
+}
+
+/// Servers of the store are edited by nobody: the next one of the file is.
+fn edit_file(world: &mut World, number: usize, edit: Edit) {
+    let mut from_here = (0..world.grants.len()).map(|step| &world.grants[(number + step) % world.grants.len()]);
+    let Some(grant) = from_here.find(|grant| world.is_in_file(grant)).cloned() else { return };
+    let mut count = |what| *world.book(&grant).edits.entry(what).or_default() += 1;
+    match edit {
+        Edit::Path => count("path"),
+        Edit::Header => count("header"),
+        Edit::Scopes => count("scopes"),
+        Edit::Elsewhere(time) => {
+            let until = trouble(world, time, Scope::Grant(grant.clone()));
+            world.book(&grant).moved_until = Some(until);
+        }
+    }
+}
+
+/// The process reads the configuration file as it is.
+async fn read_file(shared: &Shared, app: &Application) {
+    let servers = shared.with(|world| world.file());
+    drop(app.replace_file_servers(servers).await);
+}
+
+async fn log_out(shared: &Shared, app: &Application, grant: &GrantId) {
+    shared.with(|world| world.book(grant).logs_out = true);
+    drop(tokio::time::timeout(PATIENCE, app.logout(grant)).await);
+}
+
+async fn disable(shared: &Shared, app: &Application, grant: &GrantId, time: Duration) {
+    let until = shared.with(|world| trouble(world, time, Scope::Grant(grant.clone())));
+    if shared.with(|world| world.is_in_file(grant)) {
+        shared.with(|world| world.book(grant).disabled_until = Some(until));
+        read_file(shared, app).await;
+    } else if app.set_enabled(&grant.server, false).await.is_ok() {
+        shared.with(|world| world.book(grant).disabled_until = Some(until));
+    }
 }
 
 fn refresh_aside(app: &Application, grant: &GrantId, wanted: bool) {
@@ -169,12 +226,21 @@ fn refresh_aside(app: &Application, grant: &GrantId, wanted: bool) {
 }
 
 async fn remove(shared: &Shared, app: &Application, grant: &GrantId, time: Duration) {
+    let in_file = shared.with(|world| world.is_in_file(grant));
+    if in_file {
+        // Its login stays in the store, and counts again when the server is back.
+        shared.with(|world| {
+            let until = trouble(world, time, Scope::Grant(grant.clone()));
+            world.book(grant).removed_until = Some(until);
+        });
+        return read_file(shared, app).await;
+    }
     let removed = tokio::time::timeout(PATIENCE, app.remove_server(&grant.server)).await;
     if matches!(removed, Ok(Ok(()))) {
         shared.with(|world| {
-            let until = trouble_end(world, time);
+            let until = trouble(world, time, Scope::Grant(grant.clone()));
             let book = world.book(grant);
-            (book.removed_until, book.undelivered) = (Some(until), None);
+            (book.removed_until, book.missing, book.under_way) = (Some(until), None, None);
         });
     }
 }
@@ -227,43 +293,56 @@ async fn act_out_everything(shared: &Shared, app: &Application) {
         drop(tokio::time::timeout(PATIENCE, app.refresh(grant)).await);
     }
     refresh_aside(app, logged_out, true);
-    drop(tokio::time::timeout(PATIENCE, app.logout(logged_out)).await);
+    log_out(shared, app, logged_out).await;
     remove(shared, app, removed, Duration::from_secs(60)).await;
     drop(app.set_enabled(&disabled.server, false).await);
     drop(app.set_enabled(&disabled.server, true).await);
 }
 
-/// People add what is missing, switch on what is off, and log in where they have to.
+/// People add what is missing, switch on what is off, and log in where a login is over.
 async fn settle_people(shared: &Shared, app: &Application) {
-    let now = shared.with(|world| {
-        let now = world.now();
-        for provider in 0..world.models.len() {
-            if world.outages[provider] <= now {
-                world.model(provider, |model| model.switches.fault = None);
-            }
-        }
-        now
-    });
+    shared.with(end_outages);
+    read_file(shared, app).await;
     for grant in shared.with(|world| world.grants.clone()) {
-        let book = shared.with(|world| world.book(&grant).clone());
-        if book.removed_until.is_some_and(|until| now < until) {
-            continue;
+        settle(shared, app, &grant).await;
+    }
+}
+
+fn end_outages(world: &mut World) {
+    let now = world.now();
+    for provider in 0..world.models.len() {
+        if world.outages[provider] <= now {
+            world.model(provider, |model| model.switches.fault = None);
         }
-        if app.access().route(&grant.to_string()).is_none() {
-            shared.with(|world| world.book(&grant).removed_until = None);
-            let url = format!("https://mcp{}.example/{grant}", book.provider);
-            drop(app.add_server(ServerSettings::new(grant.server.clone(), url)).await);
+        if world.omits_until[provider] <= now {
+            world.model(provider, |model| model.switches.refresh_token = RefreshTokenShape::Present);
         }
-        if book.disabled_until.is_none_or(|until| now >= until)
-            && app.server(&grant).is_ok_and(|view| !view.settings.enabled)
-            && app.set_enabled(&grant.server, true).await.is_ok()
-        {
-            shared.with(|world| world.book(&grant).disabled_until = None);
-        }
-        let ended = |view: ServerView| view.status.tokens.is_none() || view.status.ended.is_some();
-        if app.server(&grant).is_ok_and(ended) {
-            drop(tokio::time::timeout(PATIENCE, log_in(shared, app, &grant, book.provider)).await);
-        }
+    }
+}
+
+async fn settle(shared: &Shared, app: &Application, grant: &GrantId) {
+    let (now, book) = shared.with(|world| (world.now(), world.book(grant).clone()));
+    let in_file = shared.with(|world| world.is_in_file(grant));
+    if book.removed_until.is_some_and(|until| now < until) {
+        return;
+    }
+    shared.with(|world| world.book(grant).removed_until = None);
+    if app.access().route(&grant.to_string()).is_none() {
+        drop(app.add_server(shared.with(|world| world.settings(grant))).await);
+    }
+    if !in_file
+        && book.disabled_until.is_none_or(|until| now >= until)
+        && app.server(grant).is_ok_and(|view| !view.settings.enabled)
+        && app.set_enabled(&grant.server, true).await.is_ok()
+    {
+        shared.with(|world| world.book(grant).disabled_until = None);
+    }
+    // What is stored decides: whatever else keeps a login from working must pass by itself.
+    let stored = shared.with(|world| world.disk.on_disk(grant));
+    let over = stored.is_none_or(|record| record.tokens.is_none() || record.ended.is_some());
+    let elsewhere = book.moved_until.is_some_and(|until| now < until);
+    if over && !elsewhere && book.blind_since.is_none() && !shared.with(|world| world.is_damaged(grant)) {
+        drop(tokio::time::timeout(PATIENCE, log_in(shared, app, grant, book.provider)).await);
     }
 }
 
@@ -293,9 +372,9 @@ fn check(shared: &Shared, app: &Application) {
     for view in app.servers() {
         let grant = view.status.id.clone();
         let live = generation_of(app, &grant);
-        if let Err(broken) = invariants_of_what_is_shown(shared, app, &view, live) {
+        if let Err((invariant, broken)) = invariants_of_what_is_shown(shared, app, &view, live) {
             let (state, health) = (view.status.state, view.health);
-            shared.breaks(format!("{grant}: {broken}; {state:?}, {health:?}"));
+            shared.breaks(invariant, format!("{grant}: {broken}; {state:?}, {health:?}"));
         }
     }
 }
@@ -305,32 +384,49 @@ fn invariants_of_what_is_shown(
     app: &Application,
     view: &ServerView,
     live: Option<Generation>,
-) -> Result<(), String> {
+) -> Result<(), (Invariant, String)> {
     let (grant, status, reason) = (&view.status.id, &view.status, view.health.reason);
     let (stored, book, now) = shared.with(|world| (world.disk.on_disk(grant), world.book(grant).clone(), world.now()));
     let stored_generation = stored.as_ref().map(|record| record.generation);
     if live > stored_generation && status.unsaved.is_none() {
-        return Err(format!("generation {live:?} is in use, and only {stored_generation:?} is stored"));
+        let what = format!("generation {live:?} is in use, and only {stored_generation:?} is stored");
+        return Err((Invariant::StoredBeforePublished, what));
     }
     let dead = matches!(reason, Reason::RefreshTokenRejected | Reason::RotationLost);
-    let alive = stored.as_ref().is_some_and(|record| {
-        let good = |token: &Secret| {
-            shared.with(|world| {
-                let now = world.now();
-                world.model(book.provider, |model| model.would_refresh(now, token.expose()))
-            })
-        };
-        record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref()).is_some_and(good)
+    if dead && shared.with(|world| refreshes(world, grant)) {
+        return Err((Invariant::TruthShown, "it is said to be over, and its refresh token is good".to_owned()));
+    }
+    let elsewhere = stored.as_ref().is_some_and(|record| {
+        record.tokens.is_some() && !view.settings.url.starts_with(origin(&record.binding.upstream))
     });
-    if dead && alive {
-        return Err("it is said to be over, and its refresh token is good".to_owned());
+    if elsewhere && live.is_some() {
+        return Err((Invariant::NoTokenElsewhere, format!("a token is given to {}", view.settings.url)));
+    }
+    if reason == Reason::IssuerChanged && !elsewhere {
+        return Err((Invariant::EndedForCause, "its server is said to have moved, and is where it was".to_owned()));
+    }
+    let unreadable = matches!(reason, Reason::StoreUnreadable | Reason::Disabled);
+    if book.blind_since.is_some() && status.tokens.is_none() && !unreadable {
+        return Err((Invariant::UnreadableIsNotEmpty, "its record cannot be read, and that is not said".to_owned()));
     }
     let expected = status.enabled && !dead && status.ended.is_none() && status.tokens.is_some();
     if expected && now > book.troubled_until && live.is_none() && !status.has_valid_token(app.now()) {
-        return Err("its access token has ended, in calm weather".to_owned());
+        return Err((Invariant::NoLapseInCalm, "its access token has ended".to_owned()));
     }
     if reason == Reason::Ok && status.tokens.is_some() && live.is_none() {
-        return Err("it is said to be well, and has no token to give".to_owned());
+        return Err((Invariant::TruthShown, "it is said to be well, and has no token to give".to_owned()));
     }
     Ok(())
+}
+
+/// Whether its provider would take the refresh token that is stored.
+fn refreshes(world: &World, grant: &GrantId) -> bool {
+    let (now, provider) = (world.now(), world.books[grant].provider);
+    let tokens = world.disk.on_disk(grant).and_then(|record| record.tokens);
+    let token = tokens.and_then(|tokens| tokens.refresh_token);
+    token.is_some_and(|token| world.model(provider, |model| model.would_refresh(now, token.expose())))
+}
+
+fn origin(url: &str) -> &str {
+    url.match_indices('/').nth(2).map_or(url, |(end, _)| &url[..=end])
 }

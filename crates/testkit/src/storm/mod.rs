@@ -6,6 +6,7 @@
 //! providers go on. Invariants are checked at every boundary and after every step, then the world is
 //! healed, and all must be well again by itself.
 
+mod clocks;
 mod disk;
 mod life;
 mod net;
@@ -14,7 +15,9 @@ mod world;
 
 use std::time::Duration;
 
-pub use crate::sim::{Broken, Report};
+use everfresh_domain::Timestamp;
+
+pub use crate::sim::{Broken, Invariant, Report};
 use life::End;
 use world::Shared;
 
@@ -31,17 +34,21 @@ pub fn run(seed: u64, days: u64) -> Result<Report, Broken> {
     let shared = Shared::new(seed);
     let until = shared.with(|world| world.now().after(DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX))));
     let again = format!("cargo xtask sim --storm --seed {seed} --days {days}");
-    let broken = |what| Broken { what, again: again.clone(), trace: shared.with(|world| world.trace()) };
-    live_until(&shared, until).map_err(broken)?;
-    shared.with(|world| world.heal());
-    let healed = shared.with(|world| world.now().after(HEALING));
-    live_until(&shared, healed).map_err(broken)?;
-    shared.with(|world| world.all_is_well()).map_err(broken)?;
+    outlive(&shared, until).map_err(|what| shared.with(|world| world.broken_by(what, again)))?;
     Ok(shared.with(|world| world.report()))
 }
 
+/// Lives until then in the weather, then in a world that is healed, in which all must be well.
+fn outlive(shared: &Shared, until: Timestamp) -> Result<(), String> {
+    live_until(shared, until)?;
+    shared.with(|world| world.heal());
+    let healed = shared.with(|world| world.now().after(HEALING));
+    live_until(shared, healed)?;
+    shared.with(|world| world.all_is_well())
+}
+
 /// One life of the process after another.
-fn live_until(shared: &Shared, until: everfresh_domain::Timestamp) -> Result<(), String> {
+fn live_until(shared: &Shared, until: Timestamp) -> Result<(), String> {
     loop {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
@@ -61,15 +68,9 @@ fn live_until(shared: &Shared, until: everfresh_domain::Timestamp) -> Result<(),
 /// world that heals. `Ok(false)` where there are not so many boundaries.
 pub fn dies_at(seed: u64, at: u64) -> Result<bool, Broken> {
     let shared = Shared::new(seed);
-    let again = format!("boundary {at} of the short life of seed {seed}");
-    let broken = |what| Broken { what, again: again.clone(), trace: shared.with(|world| world.trace()) };
+    let again = format!("cargo xtask sim --storm --seed {seed} --dies-at {at}");
     shared.with(|world| world.short_life(at));
     let until = shared.with(|world| world.now().after(SHORT));
-    live_until(&shared, until).map_err(broken)?;
-    let died = shared.with(|world| world.report().crashes > 0);
-    shared.with(|world| world.heal());
-    let healed = shared.with(|world| world.now().after(HEALING));
-    live_until(&shared, healed).map_err(broken)?;
-    shared.with(|world| world.all_is_well()).map_err(broken)?;
-    Ok(died)
+    outlive(&shared, until).map_err(|what| shared.with(|world| world.broken_by(what, again)))?;
+    Ok(shared.with(|world| world.report().crashes > 0))
 }

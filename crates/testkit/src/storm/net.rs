@@ -11,8 +11,11 @@ use everfresh_application::ports::{
 use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Fingerprint, GrantId, Secret, TokenResponse};
 
-use super::world::{Shared, TrueClock, World};
-use crate::provider::ModelClient;
+use super::clocks::TrueClock;
+use super::world::{Missing, Shared, World};
+use crate::provider::{ModelClient, RefreshTokenShape};
+use crate::sim::Invariant;
+use crate::sim::judge::{Fate, Scope};
 
 pub(super) struct StormNet {
     shared: Shared,
@@ -55,33 +58,29 @@ fn failure(class: FailureClass) -> Failure {
     Failure::without_answer(class, "as the weather has it")
 }
 
-/// One flight; marked before it is sent; spacing; no request after removal; a refused token is
-/// never sent again.
-fn invariants_of_a_request(world: &mut World, grant: &GrantId, token: Fingerprint) -> Result<(), String> {
+type Checked = Result<(), (Invariant, String)>;
+
+/// What every request to a token endpoint must keep.
+fn invariants_of_a_request(world: &mut World, grant: &GrantId, token: Fingerprint) -> Checked {
     let record = world.disk.on_disk(grant);
     let now = world.now();
-    let clock_is_right = world.clock_is_right();
     let book = world.book(grant);
-    if !book.under_way.insert(token) {
-        return Err(format!("a second request of {grant} while one is under way"));
+    if book.under_way.replace(token).is_some() {
+        return Err((Invariant::OneFlight, format!("a second request of {grant}")));
     }
     if book.refused.contains(&token) {
-        return Err(format!("a refused token of {grant} is sent again"));
+        return Err((Invariant::RefusedNeverSent, format!("a token of {grant} is sent again")));
     }
     if book.removed_until.is_some_and(|until| now < until) {
-        return Err(format!("a request of {grant} after its removal"));
+        return Err((Invariant::NoAttemptAfterRemoval, format!("a request of {grant}")));
     }
-    let Some(record) = record.filter(|record| record.refresh_token(token).is_some()) else { return Ok(()) };
-    let Some(mark) = record.attempt.filter(|mark| mark.refresh_token == token) else {
-        return Err(format!("a token of {grant} is sent without a mark on the disk"));
+    let Some(record) = record.filter(|record| record.refresh_token(token).is_some()) else {
+        return Err((Invariant::StoredBeforeUsed, format!("a token of {grant} that is not on the disk is sent")));
     };
-    let spacing = Duration::from_secs(10);
-    let too_soon = book.last_start.is_some_and(|last| mark.started_at.since(last) < spacing);
-    if too_soon && clock_is_right {
-        return Err(format!("two attempts of {grant} within {spacing:?}"));
-    }
-    book.last_start = Some(mark.started_at);
-    Ok(())
+    let Some(mark) = record.attempt.filter(|mark| mark.refresh_token == token) else {
+        return Err((Invariant::MarkedBeforeSent, format!("a token of {grant} is sent")));
+    };
+    world.spacing_is_kept(grant, mark.started_at).map_err(|what| (Invariant::SpacingKept, what))
 }
 
 /// What the books have to say about an answer, whether or not it arrives.
@@ -92,13 +91,28 @@ fn note_answer(world: &mut World, grant: &GrantId, token: Fingerprint, answer: &
             let rotated = response.refresh_token.as_ref().map(Secret::fingerprint);
             world.counts_refresh();
             if let Some(new) = rotated {
-                world.book(grant).undelivered = Some((new, now));
+                world.book(grant).missing = Some(Missing { token: new, issued_at: now, fate: Fate::NeverArrived });
             }
             world.tell(format!("{grant} is refreshed with {token}, next {rotated:?}"));
         }
         Err(failure) => {
+            if let Some(pause) = failure.retry_after {
+                let provider = world.book(grant).provider;
+                world.trouble(now.after(pause.min(Duration::from_secs(3_600))), Scope::Provider(provider));
+            }
             world.tell(format!("{grant} is not refreshed with {token}: {:?}", failure.class));
         }
+    }
+}
+
+/// It has arrived: whatever becomes of it is the process's doing.
+fn note_arrival(world: &mut World, grant: &GrantId, token: Fingerprint, answer: &Result<TokenResponse, Failure>) {
+    let since = world.now();
+    let book = world.book(grant);
+    if answer.as_ref().is_err_and(|failure| failure.class == FailureClass::Refused) {
+        book.refused.insert(token);
+    } else if let (Ok(_), Some(missing)) = (answer, &mut book.missing) {
+        missing.fate = Fate::InHand { since };
     }
 }
 
@@ -117,8 +131,8 @@ impl OAuthClient for StormNet {
             world.counts_attempt();
             invariants_of_a_request(world, &grant, token)
         });
-        if let Err(broken) = kept {
-            self.shared.breaks(broken);
+        if let Err((invariant, what)) = kept {
+            self.shared.breaks(invariant, what);
         }
         let _landing = Landing { shared: &self.shared, grant: &grant, token };
         if let Way::Closed = self.reach("a refresh").await {
@@ -127,9 +141,7 @@ impl OAuthClient for StormNet {
         let answer = self.client(&binding.token_endpoint).refresh(server, binding, refresh_token, scopes).await;
         self.shared.with(|world| note_answer(world, &grant, token, &answer));
         if self.answered("a refresh").await {
-            if answer.as_ref().is_err_and(|failure| failure.class == FailureClass::Refused) {
-                self.shared.with(|world| world.book(&grant).refused.insert(token));
-            }
+            self.shared.with(|world| note_arrival(world, &grant, token, &answer));
             return answer;
         }
         self.shared.with(|world| {
@@ -151,7 +163,11 @@ impl OAuthClient for StormNet {
             return Err(failure(FailureClass::Network));
         }
         let client = self.client(&binding.token_endpoint);
+        // Whatever a provider leaves out of its answers to refreshes, a login brings all.
+        let shape = |shape| self.shared.with(|world| world.shape_of_answers(&server.name, shape));
+        let refreshing = shape(RefreshTokenShape::Present);
         let answer = client.exchange_code(server, binding, code, verifier, redirect_uri).await;
+        shape(refreshing);
         if self.answered("an exchange").await { answer } else { Err(failure(FailureClass::AnswerLost)) }
     }
 
@@ -203,7 +219,7 @@ struct Landing<'a> {
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        self.shared.with(|world| world.book(self.grant).under_way.remove(&self.token));
+        self.shared.with(|world| world.book(self.grant).under_way.take_if(|token| *token == self.token));
     }
 }
 

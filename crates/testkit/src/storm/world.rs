@@ -4,24 +4,31 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use everfresh_application::ports::{Clock, Entropy};
-use everfresh_domain::{Fingerprint, GrantId, GrantRecord, LoginEnd, Timestamp};
+use everfresh_application::{ServerSettings, ServerSource};
+use everfresh_domain::{Fingerprint, GrantId, GrantRecord, LoginEnd, Policy, ServerName, Timestamp};
 use rand::rngs::SmallRng;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::weather::{self, Happening};
 use crate::clock::START;
 use crate::memory::MemoryStore;
-use crate::provider::{Behaviour, Model, Rotation};
-use crate::sim::{Report, YEAR};
+use crate::provider::{Behaviour, Model, RefreshTokenShape, Rotation};
+use crate::sim::judge::{Case, Fate, Scope, Troubles, Window};
+use crate::sim::{Broken, Invariant, Report, YEAR};
 
 /// Grants of one world, spread over its providers.
 const GRANTS: usize = 60;
 
+/// One in so many servers stands in the configuration file, the others in the store.
+const IN_FILE: usize = 3;
+
 /// Grants of a short life: one for each provider, and one more that shares.
-const FEW: usize = 5;
+const FEW: usize = 6;
+
+/// Providers, each with its own ways.
+const PROVIDERS: usize = 5;
 
 /// Lines of the story that are kept for whoever has to understand a broken invariant.
 const TRACE: usize = 80;
@@ -36,16 +43,43 @@ pub(super) struct Book {
     /// Its server is not there before then.
     pub(super) removed_until: Option<Timestamp>,
     pub(super) disabled_until: Option<Timestamp>,
-    /// The start of the newest attempt as its mark has it, unless the clock was set since.
-    pub(super) last_start: Option<Timestamp>,
+    /// Its server stands in the configuration with another origin until then.
+    pub(super) moved_until: Option<Timestamp>,
+    /// How often its entry in the file was edited, and what that made of it.
+    pub(super) edits: BTreeMap<&'static str, u32>,
+    /// Its record cannot be read until then.
+    damaged_until: Option<Timestamp>,
+    /// Since when the process has a record that it could not read.
+    pub(super) blind_since: Option<Timestamp>,
+    /// A person is logging out.
+    pub(super) logs_out: bool,
+    /// The start of the newest attempt, in true time.
+    pub(super) last_start: Option<Start>,
     /// Refresh tokens that this process knows to be refused.
     pub(super) refused: BTreeSet<Fingerprint>,
-    /// Requests under way, by what they send.
-    pub(super) under_way: BTreeSet<Fingerprint>,
-    /// A refresh token that the provider has issued and the disk does not have, and since when.
-    pub(super) undelivered: Option<(Fingerprint, Timestamp)>,
+    /// What the request under way sends.
+    pub(super) under_way: Option<Fingerprint>,
+    /// What the provider has issued and the disk does not have.
+    pub(super) missing: Option<Missing>,
+    /// When the refresh token on the disk was issued.
+    pub(super) token_since: Timestamp,
     /// Until when trouble may have kept it from being refreshed.
     pub(super) troubled_until: Timestamp,
+}
+
+/// A refresh token that is not on the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    pub(super) token: Fingerprint,
+    pub(super) issued_at: Timestamp,
+    pub(super) fate: Fate,
+}
+
+/// When an attempt began, and in which life of the process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    at: Timestamp,
+    life: u32,
 }
 
 /// Everything. The process sees it through ports only.
@@ -55,6 +89,13 @@ pub(super) struct World {
     elapsed: Duration,
     /// How far the wall clock is from true time, in milliseconds.
     clock_ahead_ms: i64,
+    clock_set_at: Timestamp,
+    lives: u32,
+    /// The rules' numbers as they are configured, those before them, and since when.
+    policy: (Policy, Policy, Timestamp),
+    troubles: Troubles,
+    pub(super) read_errors_until: Timestamp,
+    pub(super) omits_until: Vec<Timestamp>,
     pub(super) models: Vec<Arc<Mutex<Model>>>,
     pub(super) grants: Vec<GrantId>,
     pub(super) books: BTreeMap<GrantId, Book>,
@@ -102,8 +143,8 @@ impl Shared {
     }
 
     /// An invariant does not hold. The first one counts, and ends the story.
-    pub(super) fn breaks(&self, what: String) {
-        self.with(|world| world.breaks(what));
+    pub(super) fn breaks(&self, invariant: Invariant, what: String) {
+        self.with(|world| world.breaks(invariant, what));
         self.died.notify_one();
     }
 }
@@ -114,10 +155,15 @@ impl World {
         let provider = |access_lifetime, rotation| Behaviour { access_lifetime, rotation, ..Behaviour::default() };
         let single_use = |secs| Rotation::SingleUse { grace: Duration::from_secs(secs) };
         let behaviours = [
-            provider(hours(2), single_use(0)),
+            Behaviour { kills_old_access_tokens: true, ..provider(hours(2), single_use(0)) },
             provider(hours(8), Rotation::PreviousUntilUsed),
-            provider(hours(12), single_use(600)),
+            provider(hours(12), single_use(1_800)),
             provider(hours(24), Rotation::Never),
+            Behaviour {
+                refresh_lifetime: Some(hours(36)),
+                tells_refresh_lifetime: true,
+                ..provider(hours(3), single_use(10))
+            },
         ];
         let models = behaviours.into_iter().enumerate().map(|(number, behaviour)| {
             let mut model = Model::new(behaviour);
@@ -129,12 +175,18 @@ impl World {
             began: None,
             elapsed: Duration::ZERO,
             clock_ahead_ms: 0,
+            clock_set_at: START,
+            lives: 0,
+            policy: (Policy::default(), Policy::default(), START),
+            troubles: Troubles::default(),
+            read_errors_until: START,
+            omits_until: vec![START; PROVIDERS],
             models: models.collect(),
             grants: Vec::new(),
             books: BTreeMap::new(),
             disk: MemoryStore::default(),
             network_down_until: START,
-            outages: vec![START; 4],
+            outages: vec![START; PROVIDERS],
             disk_full_until: START,
             disk_slow_until: START,
             next: None,
@@ -160,10 +212,16 @@ impl World {
             provider: number % providers,
             removed_until: None,
             disabled_until: None,
+            moved_until: None,
+            edits: BTreeMap::new(),
+            damaged_until: None,
+            blind_since: None,
+            logs_out: false,
             last_start: None,
             refused: BTreeSet::new(),
-            under_way: BTreeSet::new(),
-            undelivered: None,
+            under_way: None,
+            missing: None,
+            token_since: START,
             troubled_until: START,
         };
         self.books = self.grants.iter().cloned().enumerate().map(|(number, grant)| (grant, book(number))).collect();
@@ -183,10 +241,19 @@ impl World {
         self.short && !std::mem::replace(&mut self.acted, true)
     }
 
+    /// How long this process lives.
+    pub(super) fn here(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
     /// True time.
     pub(super) fn now(&self) -> Timestamp {
-        let here = self.began.map_or(Duration::ZERO, |began| began.elapsed());
-        START.after(self.elapsed + here)
+        START.after(self.elapsed + self.here())
+    }
+
+    /// Time as the machine has it.
+    pub(super) fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(self.now().as_millis() + self.clock_ahead_ms)
     }
 
     /// A process starts.
@@ -194,8 +261,9 @@ impl World {
         self.began = Some(Instant::now());
         self.down = false;
         self.acted = false;
+        self.lives += 1;
         for (grant, book) in &mut self.books {
-            book.under_way.clear();
+            book.under_way = None;
             // A refusal that was heard and not stored is not known to this process.
             let stored = self.disk.on_disk(grant).map(|record| record.refused).unwrap_or_default();
             book.refused.retain(|token| stored.contains(token));
@@ -205,16 +273,24 @@ impl World {
 
     /// It has ended; the next one starts after the pause.
     pub(super) fn buried(&mut self) {
-        let here = self.began.take().map_or(Duration::ZERO, |began| began.elapsed());
-        self.elapsed += here + std::mem::take(&mut self.pause);
+        let died_at = self.now();
+        self.elapsed += self.here() + std::mem::take(&mut self.pause);
+        self.began = None;
         self.down = true;
-        self.trouble_until(self.now());
+        self.trouble_since(died_at, self.now(), Scope::All);
+        for book in self.books.values_mut() {
+            let unwritable_until = self.disk_full_until.max(book.damaged_until.unwrap_or(died_at));
+            if let Some(missing) = &mut book.missing {
+                missing.fate = missing.fate.after_death(died_at, unwritable_until.min(died_at));
+            }
+        }
     }
 
     /// The machine sleeps, and the process with it.
     pub(super) fn sleep(&mut self, time: Duration) {
+        let from = self.now();
         self.elapsed += time;
-        self.trouble_until(self.now());
+        self.trouble_since(from, self.now(), Scope::All);
     }
 
     pub(super) fn set_clock(&mut self, ms: i64) {
@@ -223,18 +299,124 @@ impl World {
         if self.clock_ahead_ms.abs() > 6 * 3_600_000 {
             self.clock_ahead_ms = 0;
         }
-        self.books.values_mut().for_each(|book| book.last_start = None);
-        self.trouble_until(self.now());
+        self.clock_set_at = self.now();
+        self.trouble(self.now(), Scope::All);
     }
 
-    pub(super) fn clock_is_right(&self) -> bool {
-        self.clock_ahead_ms == 0
+    /// There is trouble from here to then.
+    pub(super) fn trouble(&mut self, until: Timestamp, scope: Scope) {
+        self.trouble_since(self.now(), until, scope);
     }
 
-    /// Whatever happens until then may delay refreshes; backoff, pauses and budgets reach further.
-    pub(super) fn trouble_until(&mut self, until: Timestamp) {
+    /// Whatever happened may delay refreshes; backoff, pauses and budgets reach further than it.
+    fn trouble_since(&mut self, from: Timestamp, until: Timestamp, scope: Scope) {
+        self.troubles.note(from, until, scope);
         let until = until.after(Duration::from_secs(2 * 3_600));
         self.books.values_mut().for_each(|book| book.troubled_until = book.troubled_until.max(until));
+    }
+
+    /// How the provider of this server tells of refresh tokens from here on, and how it did before.
+    pub(super) fn shape_of_answers(&mut self, server: &ServerName, shape: RefreshTokenShape) -> RefreshTokenShape {
+        let provider = self.book(&GrantId::of(server.clone())).provider;
+        self.model(provider, |model| std::mem::replace(&mut model.switches.refresh_token, shape))
+    }
+
+    /// A provider renews no refresh token for so long: whose refresh token ends meanwhile is lost,
+    /// and no access token is.
+    pub(super) fn renews_nothing(&mut self, provider: usize, time: Duration) {
+        let now = self.now();
+        self.troubles.note(now, now.after(time), Scope::Provider(provider));
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        self.policy.0.clone()
+    }
+
+    pub(super) fn edit_policy(&mut self, policy: Policy) {
+        let now = self.now();
+        self.policy = (policy, self.policy(), now);
+    }
+
+    /// The attempt whose mark says that it began at `wall` is far enough from the one before.
+    pub(super) fn spacing_is_kept(&mut self, grant: &GrantId, wall: Timestamp) -> Result<(), String> {
+        let (now, life, set_at) = (self.now(), self.lives, self.clock_set_at);
+        // Numbers that were changed, or a clock that was set, between the decision and the request.
+        let recent = Duration::from_secs(120);
+        let (policy, before, changed_at) = &self.policy;
+        let changed = now.since(*changed_at) < recent;
+        let wanted = if changed { policy.min_spacing.min(before.min_spacing) } else { policy.min_spacing };
+        let unclear = now.since(set_at) < recent;
+        let at = if unclear { now } else { Timestamp::from_millis(wall.as_millis() - self.clock_ahead_ms) };
+        let last = self.book(grant).last_start.replace(Start { at, life });
+        let Some(last) = last else { return Ok(()) };
+        let wanted = match (last.at < set_at || unclear, last.life == life) {
+            (false, _) => wanted,
+            // The engine has the wall clock only; the gate has the monotonic one.
+            (true, true) => {
+                wanted.mul_f64(0.9).saturating_sub(if unclear { Duration::from_secs(20) } else { Duration::ZERO })
+            }
+            // What passed between two lives of a process while the clock was set, nobody can know.
+            (true, false) => Duration::ZERO,
+        };
+        let apart = at.since(last.at);
+        if apart >= wanted { Ok(()) } else { Err(format!("two attempts of {grant} within {apart:?}, not {wanted:?}")) }
+    }
+
+    pub(super) fn is_in_file(&self, grant: &GrantId) -> bool {
+        self.grants.iter().position(|other| other == grant).is_some_and(|number| number % IN_FILE == 0)
+    }
+
+    /// The configuration file's servers as they stand there at this moment.
+    pub(super) fn file(&self) -> Vec<ServerSettings> {
+        let now = self.now();
+        let is_over = |until: Option<Timestamp>| until.is_none_or(|until| now >= until);
+        let there =
+            self.grants.iter().filter(|grant| self.is_in_file(grant) && is_over(self.books[*grant].removed_until));
+        there.map(|grant| self.settings(grant)).collect()
+    }
+
+    /// A server as it is configured at this moment.
+    pub(super) fn settings(&self, grant: &GrantId) -> ServerSettings {
+        let (now, book) = (self.now(), &self.books[grant]);
+        let is_over = |until: Option<Timestamp>| until.is_none_or(|until| now >= until);
+        let edits = |what| book.edits.get(what).copied().unwrap_or_default();
+        let host = if is_over(book.moved_until) { "example" } else { "elsewhere" };
+        let url = format!("https://mcp{}.{host}/{grant}/{}", book.provider, edits("path"));
+        let mut settings = ServerSettings::new(grant.server.clone(), url);
+        if self.is_in_file(grant) {
+            settings.source = ServerSource::File;
+            settings.enabled = is_over(book.disabled_until);
+        }
+        settings.headers.insert("X-Edit".into(), edits("header").to_string());
+        settings.oauth.scopes = (0..edits("scopes") % 3).map(|number| format!("scope-{number}")).collect();
+        settings
+    }
+
+    /// Its record cannot be read until then, by no process.
+    pub(super) fn damage(&mut self, grant: &GrantId, until: Timestamp) {
+        self.book(grant).damaged_until = Some(until);
+        self.trouble(until, Scope::Grant(grant.clone()));
+    }
+
+    pub(super) fn is_damaged(&self, grant: &GrantId) -> bool {
+        self.books[grant].damaged_until.is_some_and(|until| self.now() < until)
+    }
+
+    pub(super) fn fails_to_read(&mut self, grant: &GrantId) -> bool {
+        let errors = self.now() < self.read_errors_until && self.random.random_range(0..2) == 0;
+        errors || self.is_damaged(grant)
+    }
+
+    /// Whether the process that starts cannot read this record. It does not look again.
+    pub(super) fn is_blind_to(&mut self, grant: &GrantId) -> bool {
+        let (now, damaged) = (self.now(), self.is_damaged(grant));
+        let book = self.book(grant);
+        if damaged {
+            book.blind_since.get_or_insert(now);
+        } else if let Some(since) = book.blind_since.take() {
+            self.trouble_since(since, now, Scope::Grant(grant.clone()));
+        }
+        damaged
     }
 
     pub(super) fn book(&mut self, grant: &GrantId) -> &mut Book {
@@ -249,14 +431,15 @@ impl World {
         self.story.push_back(line);
     }
 
-    pub(super) fn trace(&self) -> Vec<String> {
-        self.story.iter().cloned().collect()
-    }
-
-    pub(super) fn breaks(&mut self, what: String) {
-        let what = format!("{what}, at {}", self.now());
+    pub(super) fn breaks(&mut self, invariant: Invariant, what: String) {
+        let what = invariant.broken(format!("{what}, at {}", self.now()));
         self.broken.get_or_insert(what);
         self.down = true;
+    }
+
+    /// How to tell of what was broken.
+    pub(super) fn broken_by(&self, what: String, again: String) -> Broken {
+        Broken { what, again, trace: self.story.iter().cloned().collect(), report: self.report() }
     }
 
     fn dies_here(&mut self, what: &str) -> bool {
@@ -296,7 +479,7 @@ impl World {
             return None;
         }
         self.next = Some(now.after(weather::wait(&mut self.random)));
-        let happening = weather::strike(&mut self.random, self.models.len(), self.grants.len());
+        let happening = weather::strike(&mut self.random, now, self.models.len(), self.grants.len());
         self.tell(format!("{happening:?}"));
         Some(happening)
     }
@@ -325,25 +508,33 @@ impl World {
         self.report.answers_lost += 1;
     }
 
+    /// A login ended because its provider knows the client no more.
+    pub(super) fn counts_purged(&mut self, purged: bool) {
+        self.report.lost_unavoidable += u64::from(purged);
+    }
+
     /// A login is over: could any client have kept it?
     pub(super) fn judge(&mut self, grant: &GrantId, end: &LoginEnd) {
         let now = self.now();
         let book = self.book(grant).clone();
-        let rotation = self.model(book.provider, |model| model.behaviour.rotation);
-        let beyond_saving = match (rotation, book.undelivered) {
-            (_, None) | (Rotation::Never | Rotation::PreviousUntilUsed, Some(_)) => false,
-            (Rotation::SingleUse { grace }, Some(_)) if grace.is_zero() => true,
-            // The old token was good for a while; trouble must have kept us from asking in time.
-            (Rotation::SingleUse { grace }, Some((_, since))) => {
-                now.since(since) >= grace && book.troubled_until >= since
-            }
+        let behaviour = self.model(book.provider, |model| model.behaviour.clone());
+        let window = match behaviour.rotation {
+            Rotation::Never | Rotation::PreviousUntilUsed => Window::Always,
+            Rotation::SingleUse { grace } => Window::For(grace),
         };
-        if beyond_saving {
+        let due = book.token_since.after(behaviour.access_lifetime.mul_f64(0.9));
+        let case = Case {
+            missing: book.missing.map(|missing| (missing.issued_at, missing.fate)),
+            window,
+            ended: behaviour.refresh_lifetime.map(|lifetime| (due, book.token_since.after(lifetime))),
+            now,
+        };
+        if case.is_excused(|from, to| self.troubles.longest_calm(from, to, grant, book.provider)) {
             self.report.lost_unavoidable += 1;
             self.tell(format!("the login of {grant} is over, and nobody could have kept it"));
         } else {
             self.report.lost_avoidable += 1;
-            self.breaks(format!("the login of {grant} was lost although it could have been kept: {end:?}"));
+            self.breaks(Invariant::KeptWherePossible, format!("the login of {grant} was lost: {end:?}; {case:?}"));
         }
     }
 
@@ -360,13 +551,18 @@ impl World {
         self.models.iter().for_each(|model| {
             model.lock().unwrap_or_else(PoisonError::into_inner).switches = crate::provider::Switches::default();
         });
-        self.books.values_mut().for_each(|book| (book.removed_until, book.disabled_until) = (None, None));
+        self.read_errors_until = now;
+        self.omits_until = vec![now; self.models.len()];
+        for book in self.books.values_mut() {
+            (book.removed_until, book.disabled_until) = (None, None);
+            (book.moved_until, book.damaged_until) = (None, None);
+        }
         self.tell("all trouble ends".to_owned());
     }
 
     /// Everybody is logged in and fresh.
     pub(super) fn all_is_well(&self) -> Result<(), String> {
-        let wall = Timestamp::from_millis(self.now().as_millis() + self.clock_ahead_ms);
+        let wall = self.wall();
         let fresh = |record: &GrantRecord| {
             let valid = |tokens: &everfresh_domain::TokenSet| tokens.facts(record.generation).is_valid(wall);
             record.ended.is_none() && record.tokens.as_ref().is_some_and(valid)
@@ -375,7 +571,8 @@ impl World {
             None => Ok(()),
             Some(grant) => {
                 let record = self.disk.on_disk(grant);
-                Err(format!("{grant} is not fresh after the storm: {:?}", record.map(|record| record.facts())))
+                let what = format!("{grant} is not fresh after the storm: {:?}", record.map(|record| record.facts()));
+                Err(Invariant::HealsByItself.broken(what))
             }
         }
     }
@@ -384,42 +581,5 @@ impl World {
     pub(super) fn report(&self) -> Report {
         let lived = self.now().since(START).as_secs_f64() / YEAR.as_secs_f64();
         Report { grant_years: lived * self.grants.len() as f64, ..self.report }
-    }
-}
-
-/// The clocks of the machine.
-pub(super) struct StormClock(pub(super) Shared);
-
-impl Clock for StormClock {
-    fn now(&self) -> Timestamp {
-        self.0.with(|world| Timestamp::from_millis(world.now().as_millis() + world.clock_ahead_ms))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.with(|world| world.began.map_or(Duration::ZERO, |began| began.elapsed()))
-    }
-}
-
-/// Time as the providers have it.
-pub(super) struct TrueClock(pub(super) Shared);
-
-impl Clock for TrueClock {
-    fn now(&self) -> Timestamp {
-        self.0.with(|world| world.now())
-    }
-
-    fn monotonic(&self) -> Duration {
-        StormClock(self.0.clone()).monotonic()
-    }
-}
-
-/// Chance that is the seed's.
-pub(super) struct StormEntropy(pub(super) Shared);
-
-impl Entropy for StormEntropy {
-    fn bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        self.0.with(|world| world.random.fill_bytes(&mut bytes));
-        bytes
     }
 }

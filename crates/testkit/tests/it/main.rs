@@ -10,7 +10,7 @@ use everfresh_testkit::storm;
 fn no_login_is_lost_that_could_have_been_kept() {
     for seed in 1_000..1_006 {
         let report = run(seed, 1).unwrap_or_else(|broken| panic!("{broken}"));
-        assert_eq!(report.lost_avoidable, 0);
+        assert!(report.lost_unavoidable > 0, "nothing was ever at stake with seed {seed}: {report:?}");
         assert!(report.attempts > 1_000 && report.crashes > 10, "the weather of seed {seed} was too mild: {report:?}");
     }
 }
@@ -23,7 +23,7 @@ fn a_seed_tells_the_same_story_twice() {
 #[test]
 fn the_whole_application_loses_no_login_in_a_storm_that_could_have_been_kept() {
     let report = storm::run(1_000, 31).unwrap_or_else(|broken| panic!("{broken}\n{:#?}", broken.trace));
-    assert_eq!(report.lost_avoidable, 0);
+    assert!(report.lost_unavoidable > 0, "nothing was ever at stake: {report:?}");
     assert!(report.attempts > 1_000 && report.crashes > 5, "the weather was too mild: {report:?}");
 }
 
