@@ -5,6 +5,7 @@
 
 mod list;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -37,14 +38,19 @@ enum Verdict {
 /// A test that hangs has noticed something too; it is ended after this.
 const TEST_LIMIT: &str = "[profile.default]\nslow-timeout = { period = \"30s\", terminate-after = 4 }\n";
 
+/// Where the catch table of the last run is written.
+const TABLE: &str = "target/mutants/table.md";
+
 /// Makes every mutation whose sentence contains `name`, and prints what noticed it.
 pub(crate) fn mutants(name: Option<&str>) -> Result {
     let tree = root().join("target/mutants/tree");
     copy(&tree)?;
     let wanted = list::MUTATIONS.iter().filter(|mutation| name.is_none_or(|name| mutation.what.contains(name)));
-    let (mut made, mut failed) = (0, Vec::new());
-    for mutation in wanted {
-        made += 1;
+    let wanted: Vec<&Mutation> = wanted.collect();
+    baseline(&tree, &wanted)?;
+    let (mut table, mut failed) =
+        (vec!["| broken on purpose | noticed by |".to_owned(), "|---|---|".to_owned()], Vec::new());
+    for mutation in &wanted {
         let verdict = make(&tree, mutation)?;
         let told = match &verdict {
             Verdict::Noticed(test) => format!("noticed by {test}"),
@@ -52,12 +58,30 @@ pub(crate) fn mutants(name: Option<&str>) -> Result {
             Verdict::Unbuildable => "DOES NOT BUILD".to_owned(),
         };
         say(&format!("{:<60} {told}", mutation.what));
+        table.push(format!("| {} | {} |", mutation.what, told.strip_prefix("noticed by ").unwrap_or(&told)));
         if !matches!(verdict, Verdict::Noticed(_)) {
             failed.push(mutation.what);
         }
     }
-    say(&format!("{} of {made} mutations were noticed", made - failed.len()));
+    let noticed = format!("{} of {} mutations were noticed", wanted.len() - failed.len(), wanted.len());
+    table.push(format!("\n{noticed}"));
+    let (table, path) = (table.join("\n") + "\n", root().join(TABLE));
+    std::fs::write(&path, &table).map_err(|error| format!("{}: {error}", path.display()))?;
+    say(&format!("\n{table}\nThe table is in {TABLE}."));
     if failed.is_empty() { Ok(()) } else { Err(format!("not noticed: {}", failed.join("; "))) }
+}
+
+/// The tree as it is must pass: where a test fails without any mutation, it notices nothing.
+fn baseline(tree: &Path, wanted: &[&Mutation]) -> Result {
+    let packages: BTreeSet<&'static str> = wanted.iter().flat_map(|mutation| mutation.noticed_by).copied().collect();
+    if packages.is_empty() {
+        return Err("no mutation has that in its sentence".to_owned());
+    }
+    match test(tree, packages)? {
+        Verdict::Survived => Ok(()),
+        Verdict::Noticed(test) => Err(format!("{test} fails although nothing is broken")),
+        Verdict::Unbuildable => Err("the tree does not build although nothing is broken".to_owned()),
+    }
 }
 
 /// Copies what is in the tree, changed or not, and leaves what has not changed alone.
@@ -80,17 +104,17 @@ fn make(tree: &Path, mutation: &Mutation) -> Result<Verdict> {
     let whole = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let write = |text: &str| std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
     write(&whole.replacen(mutation.text, mutation.instead, 1))?;
-    let tested = test(tree, mutation);
+    let tested = test(tree, mutation.noticed_by.iter().copied());
     write(&whole)?;
     tested
 }
 
-fn test(tree: &Path, mutation: &Mutation) -> Result<Verdict> {
+fn test(tree: &Path, packages: impl IntoIterator<Item = &'static str>) -> Result<Verdict> {
     let target: PathBuf = root().join("target/mutants/target");
     let mut tests = cargo();
     tests.current_dir(tree).env("CARGO_TARGET_DIR", target).env("EVERFRESH_KILLS", "4").env("RUST_BACKTRACE", "0");
     tests.args(["nextest", "run", "--config-file", "nextest.toml", "--color", "never"]);
-    tests.args(mutation.noticed_by.iter().flat_map(|package| ["--package", package]));
+    tests.args(packages.into_iter().flat_map(|package| ["--package", package]));
     let ended = tests.stdin(Stdio::null()).output().map_err(|error| format!("cargo nextest: {error}"))?;
     let said = String::from_utf8_lossy(&ended.stderr);
     if ended.status.success() {

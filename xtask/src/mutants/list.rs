@@ -440,4 +440,73 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         instead: r"        Some((spaced.filter(|_| false).into_iter().chain(affordable).fold(at, Timestamp::max), trigger))",
         noticed_by: &["everfresh-domain", "everfresh-application"],
     },
+    Mutation {
+        what: "expiry by the monotonic clock",
+        file: "crates/application/src/driver.rs",
+        text: r"        let mut notes = Vec::new();
+        let now = self.clock.now();",
+        instead: r"        let mut notes = Vec::new();
+        let now = Timestamp::from_millis(1_795_000_000_000).after(self.clock.monotonic());",
+        noticed_by: &["everfresh-application"],
+    },
+    Mutation {
+        what: "the gate lets each grant pass at any time",
+        file: "crates/application/src/gate.rs",
+        text: r"spaced.limiter.check_key(grant).map_err(|busy| held(busy.wait_time_from(self.clock.now())))",
+        instead: r"{
+            let _ = (spaced.limiter.check_key(grant), held(Duration::ZERO));
+            Ok(())
+        }",
+        noticed_by: &["everfresh-application"],
+    },
+    Mutation {
+        what: "the gate keeps the spacing it was made with",
+        file: "crates/application/src/gate.rs",
+        text: r"        if spaced.spacing != spacing {",
+        instead: r"        if spaced.spacing != spacing && spacing.is_zero() {",
+        noticed_by: &["everfresh-application"],
+    },
+    Mutation {
+        what: "the gate fails what it should pace",
+        file: "crates/application/src/gate.rs",
+        text: r"const TURN_MAX: Duration = Duration::from_secs(1);",
+        instead: r"const TURN_MAX: Duration = Duration::ZERO;",
+        noticed_by: &["everfresh-application"],
+    },
+    Mutation {
+        what: "strikes are forgotten at a restart",
+        file: "crates/domain/src/grant.rs",
+        text: r"            strikes: self.strikes,",
+        instead: r"            strikes: self.strikes.filter(|_| self.attempt.is_some()),",
+        noticed_by: &["everfresh-domain", "everfresh-application"],
+    },
+    Mutation {
+        what: "our own limit is told as the provider's",
+        file: "crates/domain/src/health.rs",
+        text: r"Health::new(level, Reason::HeldBack, HealthAction::ViewLogs, summary)",
+        instead: r"Health::new(level, Reason::RateLimited, HealthAction::ViewLogs, summary)",
+        noticed_by: &["everfresh-domain"],
+    },
+    Mutation {
+        what: "a login that ends unused is left alone",
+        file: "crates/domain/src/schedule.rs",
+        text: r"policy.keep_alive.into_iter().chain(kept_alive)",
+        instead: r"policy.keep_alive.into_iter().chain(kept_alive.filter(Duration::is_zero))",
+        noticed_by: &["everfresh-domain", "everfresh-application"],
+    },
+    Mutation {
+        what: "the judge excuses what a process neglected",
+        file: "crates/testkit/src/sim/judge.rs",
+        text: r"(None | Some((_, Fate::InHand { .. } | Fate::Neglected)), _) | (Some(_), Window::Always) => false,",
+        instead: r"(Some((_, Fate::InHand { .. } | Fate::Neglected)), _) => true,
+            (None, _) | (Some(_), Window::Always) => false,",
+        noticed_by: &["everfresh-testkit"],
+    },
+    Mutation {
+        what: "the judge excuses a grace that was long enough",
+        file: "crates/testkit/src/sim/judge.rs",
+        text: r"calm(from, to) < ENOUGH;",
+        instead: r"calm(from, to) < ENOUGH * 1_000;",
+        noticed_by: &["everfresh-testkit"],
+    },
 ];
