@@ -7,6 +7,9 @@ use crate::policy::Policy;
 use crate::time::{Timestamp, part_of};
 use crate::token::TokenFacts;
 
+/// A refresh token that is not renewed is used for its own sake no more once less than this is left.
+const LAST_CHANCE: Duration = Duration::from_secs(300);
+
 /// The part of the time that a refresh token may lie unused after which it is used.
 const PART_OF_IDLE_LIMIT: f64 = 0.5;
 
@@ -16,7 +19,8 @@ const PART_OF_IDLE_LIMIT: f64 = 0.5;
 /// sooner, less up to [`Policy::early_spread`] of it. A `refresh_in` of the provider is honoured.
 /// Tokens of unknown lifetime get one soft refresh every [`Policy::soft_refresh`]. Half of the time
 /// that the refresh token may lie unused, and [`Policy::keep_alive`], go before any longer wait. A refresh token that was used past its own
-/// point and not renewed decides no more. Nothing here depends on the present, so a restart changes
+/// point and not renewed is tried again before its end, at the same part of what is left of it, a few
+/// times at most. Nothing here depends on the present, so a restart changes
 /// no schedule.
 pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Timestamp {
     let part = policy.threshold - policy.early_spread * spread.fraction();
@@ -29,11 +33,20 @@ pub fn refresh_at(tokens: &TokenFacts, spread: Spread, policy: &Policy) -> Times
     let kept_alive = tokens.idle_limit.map(|limit| part_of(limit, PART_OF_IDLE_LIMIT));
     let wanted = policy.keep_alive.into_iter().chain(kept_alive).fold(wanted, Duration::min);
     let by_access_token = tokens.issued_at.after(wanted);
-    let by_refresh_token = match (tokens.refresh_token_issued_at, tokens.refresh_token_lifetime) {
-        (Some(issued_at), Some(lifetime)) => Some(issued_at.after(part_of(lifetime, part))),
-        _ => None,
-    };
-    by_refresh_token.filter(|at| *at > tokens.issued_at).map_or(by_access_token, |at| at.min(by_access_token))
+    let by_refresh_token = tokens.refresh_token_issued_at.zip(tokens.refresh_token_lifetime);
+    by_refresh_token
+        .and_then(|(received_at, lifetime)| before_its_end(tokens.issued_at, received_at, lifetime, part))
+        .map_or(by_access_token, |at| at.min(by_access_token))
+}
+
+/// When a refresh token that was last used at `used_at` must be used again for its own sake.
+fn before_its_end(used_at: Timestamp, received_at: Timestamp, lifetime: Duration, part: f64) -> Option<Timestamp> {
+    let point = received_at.after(part_of(lifetime, part));
+    if point > used_at {
+        return Some(point);
+    }
+    let left = received_at.after(lifetime).since(used_at);
+    (left >= LAST_CHANCE).then(|| used_at.after(part_of(left, part)))
 }
 
 #[cfg(test)]
@@ -101,6 +114,22 @@ mod tests {
         tokens.issued_at = tokens.issued_at.after(Duration::from_secs(80_000));
         let at = refresh_at(&tokens, Spread(0), &Policy::default());
         assert_eq!(at.since(tokens.issued_at), Duration::from_secs(2_880));
+    }
+
+    #[test]
+    fn a_refresh_token_that_was_not_renewed_is_tried_again_before_its_end_and_not_for_ever() {
+        let mut tokens = tokens(Some(Duration::from_secs(10_800)));
+        let received_at = tokens.issued_at;
+        let end = received_at.after(Duration::from_secs(86_400));
+        tokens.refresh_token_issued_at = Some(received_at);
+        tokens.refresh_token_lifetime = Some(Duration::from_secs(86_400));
+        tokens.issued_at = received_at.after(Duration::from_secs(80_000));
+        let mut tries = Vec::new();
+        while tokens.issued_at < end {
+            tokens.issued_at = refresh_at(&tokens, Spread(0), &Policy::default());
+            tries.push(tokens.issued_at.since(received_at).as_secs());
+        }
+        assert_eq!(tries[..3], [85_120, 86_144, 86_144 + 8_640], "the last one is the access token's");
     }
 
     #[test]
