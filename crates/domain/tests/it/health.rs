@@ -95,12 +95,29 @@ fn wanting_scopes() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
     ]
 }
 
+/// What works, and stands on something that ends.
+fn ends() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
+    use HealthAction as Do;
+    use Level::{Degraded, Healthy};
+    vec![
+        (refresh_token_of(DAY * 90, DAY * 80), Healthy, Do::None, Reason::Ok),
+        (refresh_token_of(DAY * 90, DAY * 84), Degraded, Do::Login, Reason::RefreshTokenExpiring),
+        (refresh_token_of(HOUR, secs(3_000)), Healthy, Do::None, Reason::Ok),
+        (refresh_token_of(HOUR, secs(3_100)), Degraded, Do::Login, Reason::RefreshTokenExpiring),
+        (login_of(DAY * 365, DAY * 350), Healthy, Do::None, Reason::Ok),
+        (login_of(DAY * 365, DAY * 359), Degraded, Do::Login, Reason::RefreshTokenExpiring),
+        (client_secret_ending_in(DAY * 8), Healthy, Do::None, Reason::Ok),
+        (client_secret_ending_in(DAY * 6), Degraded, Do::Login, Reason::ClientSecretExpiring),
+    ]
+}
+
 fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
     use HealthAction as Do;
     use Level::{Degraded, Healthy, Unhealthy};
     let code = || "invalid_grant".to_owned();
     let refreshing = GrantStatus { state: RefreshState::Refreshing, next_attempt_at: None, ..connected() };
     let mut situations = wanting_scopes();
+    situations.extend(ends());
     situations.extend([
         (connected(), Healthy, Do::None, Reason::Ok),
         (refreshing.clone(), Healthy, Do::None, Reason::Refreshing),
@@ -146,14 +163,6 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
             Do::ViewLogs,
             Reason::StoreUnreadable,
         ),
-        (refresh_token_of(DAY * 90, DAY * 80), Healthy, Do::None, Reason::Ok),
-        (refresh_token_of(DAY * 90, DAY * 84), Degraded, Do::Login, Reason::RefreshTokenExpiring),
-        (refresh_token_of(HOUR, secs(3_000)), Healthy, Do::None, Reason::Ok),
-        (refresh_token_of(HOUR, secs(3_100)), Degraded, Do::Login, Reason::RefreshTokenExpiring),
-        (login_of(DAY * 365, DAY * 350), Healthy, Do::None, Reason::Ok),
-        (login_of(DAY * 365, DAY * 359), Degraded, Do::Login, Reason::RefreshTokenExpiring),
-        (client_secret_ending_in(DAY * 8), Healthy, Do::None, Reason::Ok),
-        (client_secret_ending_in(DAY * 6), Degraded, Do::Login, Reason::ClientSecretExpiring),
         (GrantStatus { clock_skew_s: Some(-90), ..connected() }, Degraded, Do::Configure, Reason::ClockSkew),
         (
             GrantStatus { misconfigured: Some("no such file".into()), ..connected() },
@@ -172,7 +181,7 @@ fn health(status: &GrantStatus) -> Health {
 
 #[test]
 fn every_situation_has_its_level_action_and_reason() {
-    for (status, level, action, reason) in situations() {
+    for (status, level, action, reason) in situations().into_iter().chain(ends()) {
         let health = health(&status);
         assert_eq!((health.level, health.action, health.reason), (level, action, reason), "{health:?}");
     }
@@ -180,7 +189,7 @@ fn every_situation_has_its_level_action_and_reason() {
 
 #[test]
 fn every_reason_is_reached() {
-    let reached: Vec<Reason> = situations().iter().map(|(_, _, _, reason)| *reason).collect();
+    let reached: Vec<Reason> = situations().iter().chain(&ends()).map(|(_, _, _, reason)| *reason).collect();
     for reason in Reason::ALL {
         assert!(reached.contains(reason), "{reason:?}");
     }
@@ -189,7 +198,7 @@ fn every_reason_is_reached() {
 #[test]
 fn no_two_reasons_share_a_text() {
     let mut words: BTreeMap<String, Reason> = BTreeMap::new();
-    for (status, _, _, reason) in situations() {
+    for (status, _, _, reason) in situations().into_iter().chain(ends()) {
         let other = *words.entry(health(&status).summary).or_insert(reason);
         assert_eq!(other, reason);
     }

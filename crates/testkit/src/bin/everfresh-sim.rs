@@ -152,7 +152,7 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let results = run_all(&wanted);
     let seconds = began.elapsed().as_secs_f64();
-    let reports = results.iter().map(|result| result.as_ref().map_or_else(|broken| broken.report, |report| *report));
+    let reports = results.iter().map(|result| result.as_ref().map_or_else(|broken| *broken.report, |report| *report));
     let total = reports.fold(Report::default(), Report::and);
     let broken: Vec<&Broken> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     println!(

@@ -548,10 +548,6 @@ impl Model {
         self.tokens.expire_access();
     }
 
-    pub(super) fn knows_client(&self, client_id: &str) -> bool {
-        self.clients.contains_key(client_id)
-    }
-
     /// Forgets every client.
     pub fn forget_clients(&mut self) {
         self.clients.clear();

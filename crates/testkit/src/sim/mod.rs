@@ -66,7 +66,7 @@ pub struct Broken {
     /// What happened before, line by line.
     pub trace: Vec<String>,
     /// What it had come to until then.
-    pub report: Report,
+    pub report: Box<Report>,
 }
 
 /// What the engine is told in `time` with `seed`, for [`everfresh_domain::engine::trace::replay`].
@@ -85,6 +85,6 @@ pub fn run(seed: u64, years: u64) -> Result<Report, Broken> {
     let again = format!("cargo xtask sim --seed {seed} --years {years}");
     match lived.and_then(|()| world.heal()) {
         Ok(()) => Ok(world.report()),
-        Err(what) => Err(Broken { what, again, trace: Vec::new(), report: world.report() }),
+        Err(what) => Err(Broken { what, again, trace: Vec::new(), report: Box::new(world.report()) }),
     }
 }

@@ -274,9 +274,9 @@ impl World {
                 Outage::Unreachable => return Err(failure(FailureClass::Network)),
                 Outage::Errors => return Err(failure(FailureClass::Provider)),
                 Outage::Throttles => {
-                    let retry_after = Some(self.weather.pause());
-                    let until = self.now.after(retry_after.unwrap_or_default());
-                    self.troubles.note(self.now, until, Scope::Provider(provider));
+                    let pause = self.weather.pause();
+                    let retry_after = Some(pause);
+                    self.troubles.note(self.now, self.now.after(pause), Scope::Provider(provider));
                     return Err(Failure { retry_after, ..failure(FailureClass::RateLimited) });
                 }
                 Outage::Swallows if self.weather.chance(2) => return Err(failure(FailureClass::AnswerLost)),

@@ -108,7 +108,7 @@ impl TokenStore for StormDisk {
             LoadedGrant::Record(record) if self.shared.with(|world| world.is_blind_to(&record.id)) => {
                 LoadedGrant::Unreadable { grant: record.id, cause: "as the weather has it".into() }
             }
-            loaded => loaded,
+            LoadedGrant::Record(_) | LoadedGrant::Unreadable { .. } => loaded,
         };
         Ok(loaded.into_iter().map(seen).collect())
     }

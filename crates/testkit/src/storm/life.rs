@@ -14,11 +14,11 @@ use everfresh_domain::{Generation, GrantId, Policy, Secret, Timestamp};
 use super::clocks::{StormClock, StormEntropy};
 use super::disk::StormDisk;
 use super::net::StormNet;
-use super::weather::{Edit, Happening};
+use super::weather::{Around, Edit, Happening};
 use super::world::{Shared, World};
 use crate::metrics::CountingMetrics;
 use crate::proof::TestProofs;
-use crate::provider::RefreshTokenShape;
+use crate::provider::{Model, RefreshTokenShape};
 use crate::sim::Invariant;
 use crate::sim::judge::Scope;
 
@@ -104,33 +104,6 @@ fn parts(shared: &Shared) -> Parts {
 async fn suffer(shared: &Shared, app: &Application, happening: Happening) -> Option<End> {
     let grant_of = |number: usize| shared.with(|world| world.grants[number].clone());
     match happening {
-        Happening::Network(time) => shared.with(|world| world.network_down_until = trouble(world, time, Scope::All)),
-        Happening::Outage { provider, time, fault } => shared.with(|world| {
-            world.outages[provider] = trouble(world, time, Scope::Provider(provider));
-            world.model(provider, |model| model.switches.fault = Some(fault));
-        }),
-        Happening::DiskFull(time) => shared.with(|world| world.disk_full_until = trouble(world, time, Scope::All)),
-        Happening::DiskSlow(time) => shared.with(|world| world.disk_slow_until = trouble(world, time, Scope::All)),
-        Happening::ReadErrors(time) => {
-            shared.with(|world| world.read_errors_until = trouble(world, time, Scope::All));
-        }
-        Happening::Unreadable { grant, time } => shared.with(|world| {
-            let until = world.now().after(time);
-            world.damage(&world.grants[grant].clone(), until);
-        }),
-        Happening::Purge { provider } => shared.with(|world| world.model(provider, |model| model.forget_clients())),
-        Happening::Omits { provider, time, shape } => shared.with(|world| {
-            world.omits_until[provider] = world.now().after(time);
-            world.renews_nothing(provider, time.saturating_add(LOOK));
-            world.model(provider, |model| model.switches.refresh_token = shape);
-        }),
-        Happening::Metadata { provider } => shared.with(|world| {
-            let moved =
-                |told: &Option<String>| told.is_none().then(|| format!("https://as{provider}.example/v2/token"));
-            world.model(provider, |model| {
-                model.switches.token_endpoint_told = moved(&model.switches.token_endpoint_told)
-            });
-        }),
         Happening::Crash(pause) => {
             shared.with(|world| {
                 world.pause = pause;
@@ -144,8 +117,6 @@ async fn suffer(shared: &Shared, app: &Application, happening: Happening) -> Opt
             shared.with(|world| world.pause = pause);
             return Some(End::Early);
         }
-        Happening::Sleep(time) => shared.with(|world| world.sleep(time)),
-        Happening::Clock(ms) => shared.with(|world| world.set_clock(ms)),
         Happening::Relogin { grant, while_refreshing } => {
             let grant = grant_of(grant);
             refresh_aside(app, &grant, while_refreshing);
@@ -171,8 +142,39 @@ async fn suffer(shared: &Shared, app: &Application, happening: Happening) -> Opt
         Happening::Requests { grant } => requests(app, &grant_of(grant)).await,
         Happening::TokensKilled { grant } => tokens_killed(shared, app, &grant_of(grant)).await,
         Happening::Refresh { grant } => refresh_aside(app, &grant_of(grant), true),
+        Happening::Around(around) => shared.with(|world| befall(world, around)),
     }
     None
+}
+
+/// What happens to the process from outside.
+fn befall(world: &mut World, around: Around) {
+    match around {
+        Around::Network(time) => world.network_down_until = trouble(world, time, Scope::All),
+        Around::Outage { provider, time, fault } => {
+            world.outages[provider] = trouble(world, time, Scope::Provider(provider));
+            world.model(provider, |model| model.switches.fault = Some(fault));
+        }
+        Around::DiskFull(time) => world.disk_full_until = trouble(world, time, Scope::All),
+        Around::DiskSlow(time) => world.disk_slow_until = trouble(world, time, Scope::All),
+        Around::ReadErrors(time) => world.read_errors_until = trouble(world, time, Scope::All),
+        Around::Unreadable { grant, time } => {
+            let (grant, until) = (world.grants[grant].clone(), world.now().after(time));
+            world.damage(&grant, until);
+        }
+        Around::Purge { provider } => world.model(provider, Model::forget_clients),
+        Around::Omits { provider, time, shape } => {
+            world.omits_until[provider] = world.now().after(time);
+            world.renews_nothing(provider, time.saturating_add(LOOK));
+            world.model(provider, |model| model.switches.refresh_token = shape);
+        }
+        Around::Metadata { provider } => world.model(provider, |model| {
+            let told = &mut model.switches.token_endpoint_told;
+            *told = told.is_none().then(|| format!("https://as{provider}.example/v2/token"));
+        }),
+        Around::Sleep(time) => world.sleep(time),
+        Around::Clock(ms) => world.set_clock(ms),
+    }
 }
 
 fn trouble(world: &mut World, time: Duration, scope: Scope) -> Timestamp {

@@ -14,24 +14,14 @@ const CALM: Duration = Duration::from_secs(6 * 3_600);
 /// Something that happens. Grants and providers are numbers.
 #[derive(Clone, Debug)]
 pub(super) enum Happening {
-    /// The network is away.
-    Network(Duration),
-    /// One provider's token endpoint does something else.
-    Outage { provider: usize, time: Duration, fault: Fault },
+    /// Something around the process.
+    Around(Around),
     /// The process dies at once, and starts again later.
     Crash(Duration),
     /// The process dies at one of its next awaits or writes, and starts again later.
     CrashSoon { boundaries: u64, pause: Duration },
     /// The process ends as it should, and another one takes over.
     Handover(Duration),
-    /// The machine sleeps.
-    Sleep(Duration),
-    /// The wall clock is set, by so many milliseconds.
-    Clock(i64),
-    /// The disk is full.
-    DiskFull(Duration),
-    /// The disk is slow.
-    DiskSlow(Duration),
     /// Somebody logs out, perhaps in the middle of a refresh, and in again.
     Relogin { grant: usize, while_refreshing: bool },
     /// A server is removed, perhaps in the middle of a refresh, and added again later.
@@ -42,6 +32,29 @@ pub(super) enum Happening {
     Policy { threshold: f64, spacing: Duration },
     /// Somebody edits the file's entry of a server.
     Edit { grant: usize, edit: Edit },
+    /// Clients ask at once, and some go away before they are answered.
+    Requests { grant: usize },
+    /// The upstream refuses tokens that are not over.
+    TokensKilled { grant: usize },
+    /// A person asks for a refresh.
+    Refresh { grant: usize },
+}
+
+/// What happens to the process from outside.
+#[derive(Clone, Debug)]
+pub(super) enum Around {
+    /// The network is away.
+    Network(Duration),
+    /// One provider's token endpoint does something else.
+    Outage { provider: usize, time: Duration, fault: Fault },
+    /// The machine sleeps.
+    Sleep(Duration),
+    /// The wall clock is set, by so many milliseconds.
+    Clock(i64),
+    /// The disk is full.
+    DiskFull(Duration),
+    /// The disk is slow.
+    DiskSlow(Duration),
     /// A record cannot be read.
     Unreadable { grant: usize, time: Duration },
     /// Every other read fails.
@@ -52,12 +65,6 @@ pub(super) enum Happening {
     Omits { provider: usize, time: Duration, shape: RefreshTokenShape },
     /// A provider's metadata name another token endpoint than before; the old one works on.
     Metadata { provider: usize },
-    /// Clients ask at once, and some go away before they are answered.
-    Requests { grant: usize },
-    /// The upstream refuses tokens that are not over.
-    TokensKilled { grant: usize },
-    /// A person asks for a refresh.
-    Refresh { grant: usize },
 }
 
 /// An edit of a server in the configuration file.
@@ -87,21 +94,25 @@ pub(super) fn strike(random: &mut SmallRng, now: Timestamp, providers: usize, gr
     let (provider, grant) = (random.random_range(0..providers), random.random_range(0..grants));
     let while_refreshing = random.random_range(0..2) == 0;
     match random.random_range(0..118) {
-        0..12 => Happening::Network(between(random, 5, 12 * 3_600)),
-        12..30 => Happening::Outage { provider, time: between(random, 30, 24 * 3_600), fault: fault(random, now) },
+        0..12 => Happening::Around(Around::Network(between(random, 5, 12 * 3_600))),
+        12..30 => Happening::Around(Around::Outage {
+            provider,
+            time: between(random, 30, 24 * 3_600),
+            fault: fault(random, now),
+        }),
         30..34 => Happening::Crash(between(random, 1, 2 * 24 * 3_600)),
         34..48 => {
             let boundaries = random.random_range(1..200);
             Happening::CrashSoon { boundaries, pause: between(random, 1, 3_600) }
         }
         48..51 => Happening::Handover(between(random, 1, 24 * 3_600)),
-        51..62 => Happening::Sleep(between(random, 60, 3 * 24 * 3_600)),
+        51..62 => Happening::Around(Around::Sleep(between(random, 60, 3 * 24 * 3_600))),
         62..66 => {
             let ms = i64::try_from(between(random, 1, 2 * 3_600).as_millis()).unwrap_or(i64::MAX);
-            Happening::Clock(if while_refreshing { ms } else { -ms })
+            Happening::Around(Around::Clock(if while_refreshing { ms } else { -ms }))
         }
-        66..71 => Happening::DiskFull(between(random, 5, 3_600)),
-        71..74 => Happening::DiskSlow(between(random, 60, 3_600)),
+        66..71 => Happening::Around(Around::DiskFull(between(random, 5, 3_600))),
+        71..74 => Happening::Around(Around::DiskSlow(between(random, 60, 3_600))),
         74..79 => Happening::Relogin { grant, while_refreshing },
         79..82 => Happening::Remove { grant, while_refreshing, time: between(random, 60, 24 * 3_600) },
         82..86 => Happening::Disable { grant, time: between(random, 60, 24 * 3_600) },
@@ -113,15 +124,15 @@ pub(super) fn strike(random: &mut SmallRng, now: Timestamp, providers: usize, gr
         93..97 => Happening::TokensKilled { grant },
         97..100 => Happening::Refresh { grant },
         100..107 => Happening::Edit { grant, edit: edit(random) },
-        107..109 => Happening::Unreadable { grant, time: between(random, 60, 24 * 3_600) },
-        109..111 => Happening::ReadErrors(between(random, 5, 3_600)),
-        111 => Happening::Purge { provider },
+        107..109 => Happening::Around(Around::Unreadable { grant, time: between(random, 60, 24 * 3_600) }),
+        109..111 => Happening::Around(Around::ReadErrors(between(random, 5, 3_600))),
+        111 => Happening::Around(Around::Purge { provider }),
         112..116 => {
             let shapes = [RefreshTokenShape::Omitted, RefreshTokenShape::Null, RefreshTokenShape::Empty];
             let shape = shapes[random.random_range(0..shapes.len())];
-            Happening::Omits { provider, time: between(random, 3_600, 3 * 24 * 3_600), shape }
+            Happening::Around(Around::Omits { provider, time: between(random, 3_600, 3 * 24 * 3_600), shape })
         }
-        _ => Happening::Metadata { provider },
+        _ => Happening::Around(Around::Metadata { provider }),
     }
 }
 

@@ -439,7 +439,7 @@ impl World {
 
     /// How to tell of what was broken.
     pub(super) fn broken_by(&self, what: String, again: String) -> Broken {
-        Broken { what, again, trace: self.story.iter().cloned().collect(), report: self.report() }
+        Broken { what, again, trace: self.story.iter().cloned().collect(), report: Box::new(self.report()) }
     }
 
     fn dies_here(&mut self, what: &str) -> bool {
