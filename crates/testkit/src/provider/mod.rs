@@ -13,6 +13,7 @@ mod tokens;
 pub use bound::Presented;
 pub use client::ModelClient;
 pub use http::ProviderServer;
+#[cfg(feature = "storm")]
 pub(crate) use model::http_date;
 pub use model::{Access, Behaviour, Counters, Manner, Model, Reply, Rotation};
 pub use presets::{Preset, presets};

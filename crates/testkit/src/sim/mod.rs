@@ -6,6 +6,10 @@
 //! line that repeats it.
 
 mod invariant;
+#[cfg_attr(
+    not(feature = "storm"),
+    expect(dead_code, reason = "the engine alone has no process that could neglect anything")
+)]
 pub(crate) mod judge;
 mod provider;
 mod weather;
