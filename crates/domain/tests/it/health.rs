@@ -117,7 +117,6 @@ fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
     let code = || "invalid_grant".to_owned();
     let refreshing = GrantStatus { state: RefreshState::Refreshing, next_attempt_at: None, ..connected() };
     let mut situations = wanting_scopes();
-    situations.extend(ends());
     situations.extend([
         (connected(), Healthy, Do::None, Reason::Ok),
         (refreshing.clone(), Healthy, Do::None, Reason::Refreshing),
