@@ -53,14 +53,10 @@ impl McpServer {
     pub async fn start_at(address: SocketAddr, provider: &ProviderServer) -> io::Result<Self> {
         let (model, log) = (provider.model(), Arc::new(Mutex::new(Log { keep: true, ..Log::default() })));
         let (issuer, kept) = (provider.url().to_owned(), Arc::clone(&log));
-        let serving = serve(
-            address,
-            || false,
-            move |received| {
-                let upstream = Upstream { model: Arc::clone(&model), issuer: issuer.clone(), log: Arc::clone(&kept) };
-                async move { upstream.answer(received).await }
-            },
-        )
+        let serving = serve(address, move |received| {
+            let upstream = Upstream { model: Arc::clone(&model), issuer: issuer.clone(), log: Arc::clone(&kept) };
+            async move { upstream.answer(received).await }
+        })
         .await?;
         Ok(Self { origin: format!("http://{}", serving.address), log, _serving: serving })
     }

@@ -1,6 +1,7 @@
 //! A small HTTP server on loopback for the servers of this crate.
 
-use std::future::Future;
+use std::error::Error;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,11 +65,10 @@ impl Drop for Serving {
     }
 }
 
-/// Serves `handle` at `address`. An error of `handle` closes the connection without an answer, and
-/// where `resets`, connections are reset as soon as they are made.
-pub(crate) async fn serve<R, H, F>(address: SocketAddr, resets: R, handle: H) -> io::Result<Serving>
+/// Serves `handle` at `address`. An error of `handle` closes the connection without an answer; if it
+/// is a reset, by one.
+pub(crate) async fn serve<H, F>(address: SocketAddr, handle: H) -> io::Result<Serving>
 where
-    R: Fn() -> bool + Send + 'static,
     H: Fn(Received) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<Response<Body>>> + Send + 'static,
 {
@@ -80,20 +80,26 @@ where
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             drop(stream.set_nodelay(true));
-            if resets() {
-                drop(stream.set_zero_linger());
-                continue;
-            }
             while connections.try_join_next().is_some() {}
             let handle = Arc::clone(&handle);
-            let service = service_fn(move |request| receive(Arc::clone(&handle), request));
-            let connection = hyper::server::conn::http1::Builder::new()
+            let service = service_fn(move |request| Box::pin(receive(Arc::clone(&handle), request)));
+            let mut connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(stream), service);
-            connections.spawn(async move { drop(connection.await) });
+            connections.spawn(async move {
+                let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+                if ended.is_err_and(|error| is_reset(&error)) {
+                    drop(connection.into_parts().io.into_inner().set_zero_linger());
+                }
+            });
         }
     });
     Ok(Serving { address, task: task.abort_handle() })
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionReset)
 }
 
 async fn receive<H, F>(handle: Arc<H>, request: Request<Incoming>) -> io::Result<Response<Body>>
@@ -149,6 +155,7 @@ pub(crate) async fn send(reply: Reply) -> io::Result<Response<Body>> {
         Manner::Hang => std::future::pending().await,
         Manner::Half | Manner::HalfClose => half(&reply),
         Manner::Close => return Err(io::Error::other("told to close")),
+        Manner::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
     };
     response.body(body).map_err(io::Error::other)
 }

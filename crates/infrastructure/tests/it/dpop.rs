@@ -13,9 +13,10 @@ use everfresh_infrastructure::proof::Es256Proofs;
 use everfresh_infrastructure::system::SystemClock;
 use everfresh_testkit::contract::store::binding;
 use everfresh_testkit::mcp::McpServer;
+use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::provider::{Behaviour, Counters, DpopRule, DpopSwitches, Model, ProviderServer};
 
-use crate::providers::{application, grant, log_in};
+use crate::providers::{REDIRECT, application, grant, log_in, oauth};
 use crate::raw::{Raw, Reply};
 
 struct Place {
@@ -30,7 +31,7 @@ async fn place(switches: DpopSwitches, dpop: DpopSetting) -> Place {
     model.switches.dpop = switches;
     let provider = ProviderServer::start(model).await.unwrap();
     let upstream = McpServer::start(&provider).await.unwrap();
-    let app = application().await;
+    let app = application(&oauth(), &MemoryStore::default(), REDIRECT).await;
     let oauth = OAuthSettings { dpop, ..OAuthSettings::default() };
     app.add_server(ServerSettings { oauth, ..ServerSettings::new(grant().server, upstream.url()) }).await.unwrap();
     Place { provider, app, _upstream: upstream }
@@ -55,7 +56,7 @@ async fn the_nonce_costs_one_more_request_once_and_no_code_or_refresh_token() {
     let switches =
         DpopSwitches { rule: DpopRule::Required, server_nonce: true, rotate_every: 1, ..DpopSwitches::default() };
     let place = place(switches, DpopSetting::Auto).await;
-    assert_eq!(log_in(&place.app, &place.provider).await, LoginOutcome::Succeeded);
+    assert_eq!(log_in(&place.app, &place.provider).await.unwrap(), LoginOutcome::Succeeded);
     assert_eq!((place.counters().token_requests, place.counters().exchanges), (2, 1));
     assert_eq!(place.token_type().await, "DPoP");
     for _ in 0..3 {
@@ -76,7 +77,11 @@ async fn each_login_has_a_key_of_its_own() {
         let url = url::Url::parse(&started.authorization_url).unwrap();
         let told = url.query_pairs().find(|(name, _)| name == "dpop_jkt").map(|(_, value)| value.into_owned());
         thumbprints.push(told.unwrap());
-        assert_eq!(log_in(&place.app, &place.provider).await, LoginOutcome::Succeeded, "the code is bound to it");
+        assert_eq!(
+            log_in(&place.app, &place.provider).await.unwrap(),
+            LoginOutcome::Succeeded,
+            "the code is bound to it"
+        );
     }
     assert_ne!(thumbprints[0], thumbprints[1]);
     assert_eq!(place.counters().registrations, 1);
@@ -85,10 +90,10 @@ async fn each_login_has_a_key_of_its_own() {
 #[tokio::test]
 async fn a_provider_that_knows_nothing_of_it_is_logged_in_to_as_ever() {
     let place = place(DpopSwitches::default(), DpopSetting::Auto).await;
-    assert_eq!(log_in(&place.app, &place.provider).await, LoginOutcome::Succeeded);
+    assert_eq!(log_in(&place.app, &place.provider).await.unwrap(), LoginOutcome::Succeeded);
     assert_eq!(place.token_type().await, "Bearer");
     let place = self::place(DpopSwitches::default(), DpopSetting::Required).await;
-    let outcome = log_in(&place.app, &place.provider).await;
+    let outcome = log_in(&place.app, &place.provider).await.unwrap();
     assert!(matches!(&outcome, LoginOutcome::Failed { message } if message.contains("bearer token")), "{outcome:?}");
     assert_eq!(place.counters().revocations, 1, "it is given back");
 }
@@ -97,7 +102,7 @@ async fn a_provider_that_knows_nothing_of_it_is_logged_in_to_as_ever() {
 async fn a_clock_that_is_off_is_named_and_made_up_for() {
     let switches = DpopSwitches { rule: DpopRule::Offered, ..DpopSwitches::default() };
     let place = place(switches, DpopSetting::Auto).await;
-    assert_eq!(log_in(&place.app, &place.provider).await, LoginOutcome::Succeeded);
+    assert_eq!(log_in(&place.app, &place.provider).await.unwrap(), LoginOutcome::Succeeded);
     place.provider.with(|model| model.switches.clock_ahead_s = -900);
     let RefreshOutcome::Failed(status) = place.refresh().await else { panic!("from the future") };
     let failure = status.last_failure.clone().unwrap().failure;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everfresh_application::{
-    Application, CallbackQuery, LoginSettings, OAuthSettings, Parts, RefreshOutcome, ResourceSetting, ServerSettings,
+    AppError, Application, CallbackQuery, LoginSettings, OAuthSettings, Parts, RefreshOutcome, ResourceSetting,
+    ServerSettings,
 };
 use everfresh_domain::login::LoginOutcome;
 use everfresh_domain::{GrantId, Policy, Secret};
@@ -19,41 +20,50 @@ use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::metrics::CountingMetrics;
 use everfresh_testkit::provider::{Model, Preset, ProviderServer, ResourceRule, presets};
 
+pub(crate) const REDIRECT: &str = "http://127.0.0.1:7411/oauth/callback";
+
 pub(crate) fn grant() -> GrantId {
     "linear".parse().unwrap()
 }
 
-pub(crate) async fn application() -> Application {
+/// The client of every application of a test: reading the system's roots takes its time.
+pub(crate) fn oauth() -> Arc<HttpOAuth> {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let clock = Arc::new(SystemClock::default());
-    let oauth = Arc::new(HttpOAuth::new(HttpFactory::new(), Arc::clone(&clock) as _));
+    Arc::new(HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default())))
+}
+
+/// everfresh over HTTP with `store`, quick about everything that is not the providers'.
+pub(crate) async fn application(oauth: &Arc<HttpOAuth>, store: &MemoryStore, redirect_uri: &str) -> Application {
     let quick = Duration::from_millis(100);
     Application::start(Parts {
-        store: Arc::new(MemoryStore::default()),
-        oauth: Arc::clone(&oauth) as _,
-        discovery: oauth,
+        store: Arc::new(store.clone()),
+        oauth: Arc::clone(oauth) as _,
+        discovery: Arc::clone(oauth) as _,
         secrets: Arc::new(SystemSecrets),
-        clock,
+        clock: Arc::new(SystemClock::default()),
         proofs: Arc::new(Es256Proofs),
         entropy: Arc::new(SystemEntropy),
         metrics: Arc::new(CountingMetrics::default()),
-        policy: Policy { min_spacing: quick, backoff_base: quick, ..Policy::default() },
-        login: LoginSettings {
-            redirect_uri: "http://127.0.0.1:7411/oauth/callback".into(),
-            ..LoginSettings::default()
+        policy: Policy {
+            min_spacing: quick,
+            backoff_base: quick,
+            attempt_timeout: Duration::from_secs(2),
+            ..Policy::default()
         },
+        login: LoginSettings { redirect_uri: redirect_uri.to_owned(), ..LoginSettings::default() },
         servers: Vec::new(),
     })
     .await
     .unwrap()
 }
 
-pub(crate) async fn log_in(app: &Application, provider: &ProviderServer) -> LoginOutcome {
+/// A person says yes at `provider`.
+pub(crate) async fn log_in(app: &Application, provider: &ProviderServer) -> Result<LoginOutcome, AppError> {
     let pairs = |text: &str| -> BTreeMap<String, String> {
         let query = text.split_once('?').map(|(_, query)| query).unwrap_or_default();
         url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
     };
-    let started = app.start_login(&grant(), None).await.unwrap();
+    let started = app.start_login(&grant(), None).await?;
     let reply = provider.with(|model| model.authorize(&pairs(&started.authorization_url)));
     let (_, location) = reply.headers.iter().find(|(name, _)| name == "location").unwrap();
     let answer = pairs(location);
@@ -63,7 +73,7 @@ pub(crate) async fn log_in(app: &Application, provider: &ProviderServer) -> Logi
         iss: answer.get("iss").cloned(),
         ..CallbackQuery::default()
     };
-    app.finish_login(answer).await.unwrap().outcome
+    Ok(app.finish_login(answer).await?.outcome)
 }
 
 /// Two refreshes; the first may take the provider's objections to the request's shape.
@@ -91,18 +101,19 @@ async fn refresh_twice(app: &Application, preset: &Preset) {
 
 #[tokio::test]
 async fn the_login_of_every_known_provider_is_kept() {
+    let oauth = oauth();
     for preset in presets() {
         let mut model = Model::new(preset.behaviour.clone());
         model.switches = preset.switches.clone();
         let provider = ProviderServer::start(model).await.unwrap();
         let upstream = McpServer::start(&provider).await.unwrap();
-        let app = application().await;
+        let app = application(&oauth, &MemoryStore::default(), REDIRECT).await;
         let rejects = preset.switches.resource == ResourceRule::Rejected;
         let resource = if rejects { ResourceSetting::None } else { ResourceSetting::Auto };
-        let oauth = OAuthSettings { resource, scopes: vec!["read".into()], ..OAuthSettings::default() };
-        let server = ServerSettings { oauth, ..ServerSettings::new(grant().server, upstream.url()) };
+        let asked = OAuthSettings { resource, scopes: vec!["read".into()], ..OAuthSettings::default() };
+        let server = ServerSettings { oauth: asked, ..ServerSettings::new(grant().server, upstream.url()) };
         app.add_server(server).await.unwrap();
-        assert_eq!(log_in(&app, &provider).await, LoginOutcome::Succeeded, "{}", preset.name);
+        assert_eq!(log_in(&app, &provider).await.unwrap(), LoginOutcome::Succeeded, "{}", preset.name);
         if preset.behaviour.issues_refresh_tokens {
             refresh_twice(&app, &preset).await;
             assert_eq!(app.server(&grant()).unwrap().health.reason.as_str(), "ok", "{}", preset.name);

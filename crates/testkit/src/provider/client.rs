@@ -46,7 +46,7 @@ impl ModelClient {
         match reply.manner {
             Manner::Whole => read(&reply),
             Manner::Hang | Manner::Half => std::future::pending().await,
-            Manner::Endless | Manner::Close | Manner::HalfClose => {
+            Manner::Endless | Manner::Close | Manner::HalfClose | Manner::Reset => {
                 Err(Failure::without_answer(FailureClass::AnswerLost, "the connection broke"))
             }
         }
@@ -79,7 +79,7 @@ fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
     if let Some(error) = body["error"].as_str() {
         return Err(failure(
             match error {
-                "invalid_grant" => FailureClass::Refused,
+                "invalid_grant" | "bad_refresh_token" | "invalid_refresh_token" => FailureClass::Refused,
                 "invalid_client" => FailureClass::ClientRejected,
                 "invalid_target" | "invalid_scope" => FailureClass::Shape,
                 _ if reply.status >= 500 => FailureClass::Provider,

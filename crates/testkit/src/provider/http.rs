@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::Method;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::model::{Form, Model, Reply};
-use super::switches::Fault;
 use crate::serving::{Received, Serving, now, send, serve};
 
 /// An authorization server that runs until it is dropped. Cloning the model's handle is cheap.
@@ -34,12 +34,7 @@ impl ProviderServer {
     /// Serves a model that outlives this server: stopping and starting it is an outage.
     pub async fn serve(address: SocketAddr, model: Arc<Mutex<Model>>) -> io::Result<Self> {
         let shared = Arc::clone(&model);
-        let resets = Arc::clone(&model);
-        let resets = move || {
-            let model = resets.lock().unwrap_or_else(PoisonError::into_inner);
-            model.switches.fault == Some(Fault::Reset)
-        };
-        let serving = serve(address, resets, move |received| {
+        let serving = serve(address, move |received| {
             let reply = answer(&shared, &received);
             async move { send(reply).await }
         })
@@ -81,7 +76,8 @@ fn answer(model: &Mutex<Model>, received: &Received) -> Reply {
         (&Method::POST, "/register") => {
             model.register(now(), &serde_json::from_slice(&received.body).unwrap_or_default())
         }
-        (&Method::POST, "/token") => {
+        (&Method::POST, "/token") if model.switches.old_token_endpoint_gone => not_found,
+        (&Method::POST, "/token" | "/oauth/token") => {
             let basic = basic(received);
             let basic = basic.as_ref().map(|(id, secret)| (id.as_str(), secret.as_str()));
             let url = received.url();
@@ -102,14 +98,9 @@ fn admin(model: &mut Model, method: &Method, what: &str, body: &[u8]) -> Option<
     match (method, what) {
         (&Method::GET, "counters") => Some(Reply::json(200, &json!(model.counters))),
         (&Method::GET, "switches") => Some(Reply::json(200, &json!(model.switches))),
-        (&Method::PUT, "switches") => {
-            model.switches = serde_json::from_slice(body).ok()?;
-            done
-        }
-        (&Method::PUT, "behaviour") => {
-            model.behaviour = serde_json::from_slice(body).ok()?;
-            done
-        }
+        (&Method::GET, "behaviour") => Some(Reply::json(200, &json!(model.behaviour))),
+        (&Method::PUT, "switches") => Some(taken(body, &mut model.switches)),
+        (&Method::PUT, "behaviour") => Some(taken(body, &mut model.behaviour)),
         (&Method::POST, "revoke-all") => {
             model.revoke_all();
             done
@@ -123,6 +114,17 @@ fn admin(model: &mut Model, method: &Method, what: &str, body: &[u8]) -> Option<
             done
         }
         _ => None,
+    }
+}
+
+/// Takes over what was sent, or says what is wrong with it and leaves all as it was.
+fn taken<T: DeserializeOwned>(body: &[u8], into: &mut T) -> Reply {
+    match serde_json::from_slice(body) {
+        Ok(sent) => {
+            *into = sent;
+            Reply { status: 204, ..Reply::default() }
+        }
+        Err(error) => Reply { status: 400, body: error.to_string(), ..Reply::default() },
     }
 }
 

@@ -4,6 +4,7 @@
 mod bound;
 mod client;
 mod devices;
+mod faults;
 mod http;
 mod model;
 mod presets;
@@ -18,5 +19,6 @@ pub(crate) use model::http_date;
 pub use model::{Access, Behaviour, Counters, Manner, Model, Reply, Rotation};
 pub use presets::{Preset, presets};
 pub use switches::{
-    AuthRule, DpopRule, DpopSwitches, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault,
+    AuthRule, DpopRule, DpopSwitches, ExpiresIn, Fault, RefreshTokenShape, Refusal, ResourceRule, Switches,
+    UpstreamFault,
 };

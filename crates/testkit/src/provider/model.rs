@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::devices::{DEVICE_CODE_GRANT, Device};
+use super::faults::{faulty, form_encoded, refused};
 use super::switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};
 use super::tokens::{Family, Tokens, Worth};
 use crate::proof::ProofDesk;
@@ -139,6 +140,8 @@ pub enum Manner {
     Half,
     /// By half, and the connection is closed.
     HalfClose,
+    /// Not at all, and the connection is reset.
+    Reset,
 }
 
 /// A reply.
@@ -166,7 +169,7 @@ impl Reply {
         Self::json(status, &json!({ "error": error }))
     }
 
-    fn of(manner: Manner) -> Self {
+    pub(super) fn of(manner: Manner) -> Self {
         Self { status: 200, manner, ..Self::default() }
     }
 }
@@ -434,7 +437,7 @@ impl Model {
         match self.tokens.worth(now, &token, self.behaviour.rotation) {
             Worth::Dead => {
                 self.counters.refusals += 1;
-                Reply::error(400, "invalid_grant")
+                refused(self.switches.refusal)
             }
             Worth::Reused(family) => {
                 self.counters.reuses += 1;
@@ -442,7 +445,7 @@ impl Model {
                     self.counters.families_revoked += 1;
                     self.tokens.revoke(family);
                 }
-                Reply::error(400, "invalid_grant")
+                refused(self.switches.refusal)
             }
             Worth::Good(family) if self.bound.get(&family).is_some_and(|key| self.proven.as_ref() != Some(key)) => {
                 self.counters.refusals += 1;
@@ -552,38 +555,6 @@ impl Model {
     pub fn forget_clients(&mut self) {
         self.clients.clear();
     }
-}
-
-/// What goes out instead; `processed` is what would have.
-fn faulty(fault: Fault, processed: Reply) -> Reply {
-    match fault {
-        Fault::Error { status, error } => Reply::error(status, &error),
-        Fault::Status { status, body, retry_after } => {
-            let headers = retry_after.into_iter().map(|value| ("retry-after".to_owned(), value)).collect();
-            Reply { status, body, headers, ..Reply::default() }
-        }
-        Fault::Portal => {
-            let headers = vec![("location".to_owned(), "http://portal.invalid/login".to_owned())];
-            Reply { status: 302, headers, ..Reply::default() }
-        }
-        Fault::Html => Reply { status: 200, body: "<html>Welcome to the hotel</html>".into(), ..Reply::default() },
-        Fault::WrongTypes => Reply::json(200, &json!({ "access_token": 7, "expires_in": [], "refresh_token": {} })),
-        Fault::Huge => Reply { status: 200, body: " ".repeat(10 << 20), ..Reply::default() },
-        Fault::Endless => Reply::of(Manner::Endless),
-        Fault::Hang | Fault::HangAfter => Reply::of(Manner::Hang),
-        Fault::CloseBefore | Fault::CloseAfter | Fault::Reset => Reply::of(Manner::Close),
-        Fault::HalfAnswer => Reply { manner: Manner::Half, ..processed },
-        Fault::HalfClosed => Reply { manner: Manner::HalfClose, ..processed },
-    }
-}
-
-fn form_encoded(status: u16, answer: &Value) -> Reply {
-    let mut form = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in answer.as_object().into_iter().flatten() {
-        form.append_pair(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-    }
-    let headers = vec![("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())];
-    Reply { status, headers, body: form.finish(), ..Reply::default() }
 }
 
 /// A moment as headers tell it (RFC 9110 section 5.6.7).

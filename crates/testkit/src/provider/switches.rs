@@ -82,8 +82,29 @@ pub enum Fault {
     HalfClosed,
     /// The request is processed, and no answer comes, ever.
     HangAfter,
-    /// The connection is reset; nothing is processed.
+    /// The connection is reset once the request has come; nothing is processed.
     Reset,
+}
+
+/// In which words a dead refresh token is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// 400 and `invalid_grant`, as RFC 6749 section 5.2 has it.
+    #[default]
+    InvalidGrant,
+    /// 200 and `bad_refresh_token` (GitHub).
+    BadRefreshToken,
+    /// 200, `ok: false` and `invalid_refresh_token` (Slack).
+    NotOk,
+    /// 401 and `invalid_grant`.
+    Unauthorized,
+    /// 403, `unauthorized_client` and a description (Atlassian).
+    Forbidden,
+    /// 400 and `invalid_request` (Metabase).
+    InvalidRequest,
+    /// 400 and a sentence that no program reads (Kimi).
+    Prose,
 }
 
 /// What the provider thinks of `resource` in a token request.
@@ -191,8 +212,13 @@ pub struct Switches {
     pub metadata_down: bool,
     /// Another issuer than its own, where its metadata names one.
     pub issuer_told: Option<String>,
-    /// Where its metadata says that tokens are issued, if that has moved.
+    /// Where its metadata says that tokens are issued, if that has moved. `/oauth/token` works as well
+    /// as `/token` does.
     pub token_endpoint_told: Option<String>,
+    /// Whether `/token` is gone, since the endpoint has moved.
+    pub old_token_endpoint_gone: bool,
+    /// How it refuses a dead refresh token.
+    pub refusal: Refusal,
     /// Whether a client with other redirect URIs than the first one's may not register.
     pub refuses_new_redirects: bool,
     /// How long the secrets of new clients live, in seconds, if not for ever.
@@ -227,6 +253,8 @@ impl Default for Switches {
             metadata_down: false,
             issuer_told: None,
             token_endpoint_told: None,
+            old_token_endpoint_gone: false,
+            refusal: Refusal::default(),
             refuses_new_redirects: false,
             client_secret_lifetime_s: None,
             resource: ResourceRule::default(),
