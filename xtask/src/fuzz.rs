@@ -5,8 +5,15 @@ use std::process::Stdio;
 use crate::run::{Result, cargo, exists, root, run, say};
 
 /// The targets, as in `tests/fuzz/Cargo.toml`.
-const TARGETS: [&str; 6] =
-    ["token_endpoint", "metadata", "www_authenticate", "callback_query", "stored_record", "engine_trace"];
+const TARGETS: [&str; 7] = [
+    "token_endpoint",
+    "metadata",
+    "www_authenticate",
+    "callback_query",
+    "stored_record",
+    "configuration",
+    "engine_trace",
+];
 
 /// Where they are built: sanitizers would cost more time than they find in safe Rust.
 const BUILD: [&str; 4] = ["--fuzz-dir", "tests/fuzz", "--sanitizer", "none"];

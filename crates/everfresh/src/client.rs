@@ -14,8 +14,8 @@ use tower::ServiceExt;
 
 use crate::cli::Global;
 use crate::compose;
-use crate::config;
 use crate::exit::{Exit, Failure};
+use crate::loading;
 use crate::local_key;
 use crate::paths::Paths;
 use crate::serve::DaemonFile;
@@ -85,7 +85,7 @@ impl Api {
             let key = local_key::find(paths)?.ok_or_else(no_key)?;
             return Ok(Self { transport: Transport::Daemon { client: http_client(), base_url }, key });
         }
-        let mut config = config::load(paths, global)?;
+        let mut config = loading::load(paths, global)?;
         if need == Need::Look {
             // No place for any attempt: whoever only looks sends nothing.
             config.policy.concurrency = 0;

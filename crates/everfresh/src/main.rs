@@ -9,6 +9,7 @@ mod compose;
 mod config;
 mod demo;
 mod exit;
+mod loading;
 mod local_key;
 mod logging;
 mod output;

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 
 use crate::cli::Global;
 use crate::compose::{self, Running};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::loading;
 use crate::paths::Paths;
 
 /// How long the configuration file must be still before it is read: editors write in steps.
@@ -41,7 +42,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     // Watched before it is read, so that no change falls in between.
     let (changed, mut changes) = mpsc::channel(1);
     let _watcher = watch(&paths.config, changed);
-    let config = config::load(paths, global)?;
+    let config = loading::load(paths, global)?;
     let mut signals = signals();
     let store = compose::open_store(paths, &config)?;
     tracing::info!(key = %store.key_origin, data = %paths.data.display(), "the store is open");
@@ -98,7 +99,7 @@ fn announce(paths: &Paths, address: SocketAddr) {
 /// Takes over a new version of the configuration file, or says why not.
 async fn reload(global: &Global, paths: &Paths, running: &Running, live: &mut Config) {
     let application = &running.application;
-    let next = match config::load(paths, global) {
+    let next = match loading::load(paths, global) {
         Ok(next) => next,
         Err(failure) => {
             let text = format!("{}; the version before it stays in force", failure.text);

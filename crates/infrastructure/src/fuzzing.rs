@@ -29,6 +29,11 @@ pub fn sealed(bytes: &[u8]) {
     store::sealed(bytes, &NoEntropy, Generation(7));
 }
 
+/// A key of a journal.
+pub fn journal_key(bytes: &[u8]) {
+    store::journal_key(bytes);
+}
+
 struct NoEntropy;
 
 impl Entropy for NoEntropy {

@@ -1,6 +1,4 @@
-//! What a browser brings back from a provider, or anybody else makes up.
+//! What comes to the redirect URI.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|query: &str| everfresh_presentation::fuzzing::callback_query(query));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| everfresh_fuzz::targets::callback_query(bytes));

@@ -1,6 +1,4 @@
-//! Metadata of servers and of protected resources, and answers to a registration.
+//! Metadata documents and answers to registrations.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| everfresh_infrastructure::fuzzing::documents(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| everfresh_fuzz::targets::metadata(bytes));

@@ -1,13 +1,4 @@
-//! What upstreams say in `WWW-Authenticate`.
+//! Challenges of upstreams.
 #![no_main]
 
-use everfresh_application::challenge::{Scheme, parse_www_authenticate};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|text: &str| {
-    for sent in [Scheme::Bearer, Scheme::Dpop] {
-        if let Some(challenge) = parse_www_authenticate(text.lines(), sent) {
-            assert!(challenge.scopes.iter().all(|scope| !scope.is_empty() && !scope.contains(' ')));
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| everfresh_fuzz::targets::www_authenticate(bytes));

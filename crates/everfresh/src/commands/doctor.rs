@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use crate::cli::{Doctor, Global, Output};
 use crate::client::{Api, Need};
 use crate::compose;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::loading;
 use crate::output;
 use crate::paths::Paths;
 
@@ -48,7 +49,7 @@ impl Report {
 
 pub(super) async fn doctor(global: &Global, paths: &Paths, doctor: &Doctor) -> Result<Exit, Failure> {
     let mut report = Report::default();
-    match config::load(paths, global) {
+    match loading::load(paths, global) {
         Ok(config) => {
             let found = if paths.config.exists() { "it is valid" } else { "there is none; defaults are in force" };
             report.add("configuration", Verdict::Ok, format!("{}: {found}", paths.config.display()), "");

@@ -25,7 +25,7 @@ use super::{Config, LocalKeyRule, MasterKeySource};
 const LIMIT_MIN: Duration = Duration::from_secs(3_600);
 
 /// Reads the file whose content is `text`. Files that it names are beside it, in `folder`.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
+pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     let mut reader = Reader::new(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {

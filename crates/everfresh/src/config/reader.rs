@@ -14,9 +14,9 @@ use toml::de::{DeTable, DeValue};
 
 /// One error: where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) line: usize,
-    pub(super) text: String,
+pub(crate) struct Problem {
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
 impl fmt::Display for Problem {

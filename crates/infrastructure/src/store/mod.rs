@@ -21,7 +21,12 @@ pub(crate) mod fuzzing {
     use everfresh_domain::Generation;
 
     use super::seal::{Sealer, Version, version_of};
+    use super::tree;
     use crate::custody::MasterKey;
+
+    pub(crate) fn journal_key(bytes: &[u8]) {
+        assert_eq!(tree::number_in(bytes).is_some(), bytes.len() >= 8);
+    }
 
     pub(crate) fn sealed(bytes: &[u8], entropy: &dyn Entropy, generation: Generation) {
         let sealer = Sealer::new(&MasterKey::from_bytes([3; 32]));

@@ -164,7 +164,7 @@ fn journal_prefix(grant: &str) -> Vec<u8> {
     [grant.as_bytes(), &[0]].concat()
 }
 
-fn number_in(key: &[u8]) -> Option<u64> {
+pub(super) fn number_in(key: &[u8]) -> Option<u64> {
     key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
