@@ -33,14 +33,13 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
             let line = error.span().map_or(1, |span| reader.line(&span));
             reader.problem(line, format!("this is not TOML: {}", error.message().trim()));
         }
-        return Err(reader.problems);
+        return Err(reader.told());
     }
     let config = config(&mut reader, Section::new("", table.get_ref(), 1), folder);
     if reader.problems.is_empty() {
         return Ok(config);
     }
-    reader.problems.sort_by_key(|problem| problem.line);
-    Err(reader.problems)
+    Err(reader.told())
 }
 
 fn config(reader: &mut Reader<'_>, mut whole: Section<'_, '_>, folder: &Path) -> Config {

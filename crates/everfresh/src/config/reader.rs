@@ -47,6 +47,12 @@ impl<'t> Reader<'t> {
         Self { text, problems: Vec::new() }
     }
 
+    /// What is wrong, by line.
+    pub(super) fn told(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| problem.line);
+        self.problems
+    }
+
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.as_bytes().iter().take(span.start);
         1 + before.filter(|byte| **byte == b'\n').count()
