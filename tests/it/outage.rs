@@ -41,7 +41,7 @@ async fn an_outage_degrades_and_heals_without_a_login() {
 async fn event(daemon: &everfresh_e2e::Daemon, name: &str) -> Value {
     let mut answer = daemon.request(reqwest::Method::GET, "/events").send().await.unwrap();
     let mut text = String::new();
-    while let Some(chunk) = answer.chunk().await.unwrap() {
+    while let Some(chunk) = daemon.transcript().chunk(&mut answer).await {
         text.push_str(&String::from_utf8_lossy(&chunk));
         if let Some((_, rest)) = text.split_once(&format!("event: {name}\n"))
             && let Some((block, _)) = rest.split_once("\n\n")

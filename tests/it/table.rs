@@ -237,7 +237,7 @@ async fn data_plane(daemon: &Daemon, name: &str) -> [String; 2] {
     };
     let answer = daemon.request(Method::POST, &format!("/mcp/{name}/plain")).body("hello").send().await.unwrap();
     let (status, waits) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
-    let body: Value = answer.json().await.unwrap_or_default();
+    let body: Value = serde_json::from_slice(&daemon.transcript().body(answer).await).unwrap_or_default();
     let plain = match body["type"].as_str() {
         Some(kind) => format!("{status}, {}, Retry-After {waits}", kind.rsplit(['/', ':']).next().unwrap_or(kind)),
         None => format!("{status}, served"),
@@ -249,10 +249,11 @@ async fn data_plane(daemon: &Daemon, name: &str) -> [String; 2] {
 fn listen(daemon: &Daemon) -> Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> {
     let heard: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> = Arc::default();
     let (kept, request) = (Arc::clone(&heard), daemon.request(Method::GET, "/events").send());
+    let transcript = daemon.transcript().clone();
     tokio::spawn(async move {
         let mut answer = request.await.unwrap();
         let mut text = String::new();
-        while let Ok(Some(chunk)) = answer.chunk().await {
+        while let Some(chunk) = transcript.chunk(&mut answer).await {
             text.push_str(&String::from_utf8_lossy(&chunk));
             while let Some((block, rest)) = text.split_once("\n\n") {
                 let line = |prefix: &str| block.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);

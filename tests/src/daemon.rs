@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use everfresh_domain::engine::trace::TraceLine;
+use everfresh_testkit::canary;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::world::canary_in;
+use crate::transcript::Transcript;
 
 /// How long a daemon may take to say that it listens.
 const START: Duration = Duration::from_secs(20);
@@ -71,7 +72,9 @@ pub struct Ran {
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(canary_in(&output.stderr), None, "what a command says shows a secret");
+        // What a person is to open carries the `state`, and must.
+        let said: Vec<&str> = stderr.lines().filter(|line| !line.contains("/authorize?")).collect();
+        assert_eq!(canary::found_in(said.join("\n").as_bytes()), None, "what a command says shows a secret");
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -109,6 +112,7 @@ pub struct Daemon {
     pub started_in: Duration,
     client: reqwest::Client,
     key: String,
+    transcript: Transcript,
 }
 
 impl Daemon {
@@ -131,6 +135,7 @@ impl Daemon {
             .spawn()
             .expect("the binary runs");
         let out = child.stdout.take().expect("stdout is piped");
+        let transcript = Transcript::of(folder);
         let mut lines = BufReader::new(out).lines();
         let line = tokio::time::timeout(START, lines.next_line()).await.expect("the daemon says something");
         let started_in = began.elapsed();
@@ -142,7 +147,16 @@ impl Daemon {
         let base_url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
         let key = std::fs::read_to_string(folder.join("data/local-key")).expect("the local key is there");
         let key = key.trim().to_owned();
-        Ok(Self { child, folder: folder.to_owned(), base_url, started_in, client: client(), key })
+        canary::keep(&key);
+        let master_key = std::fs::read_to_string(folder.join("data/master.key")).unwrap_or_default();
+        canary::keep(master_key.trim());
+        let rest = transcript.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                rest.add(line.as_bytes());
+            }
+        });
+        Ok(Self { child, folder: folder.to_owned(), base_url, started_in, client: client(), key, transcript })
     }
 
     /// Its port.
@@ -190,7 +204,7 @@ impl Daemon {
         let answer = self.request(reqwest::Method::GET, path).send().await.expect("the daemon answers");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         let text = answer.text().await.expect("the answer is text");
-        assert_eq!(canary_in(text.as_bytes()), None, "{path} shows a secret");
+        self.transcript.add(text.as_bytes());
         serde_json::from_str(&text).expect("the answer is JSON")
     }
 
@@ -203,7 +217,7 @@ impl Daemon {
     pub async fn text(&self, path: &str) -> String {
         let answer = self.client.get(format!("{}{path}", self.base_url)).send().await.expect("the daemon answers");
         let text = answer.text().await.expect("the answer is text");
-        assert_eq!(canary_in(text.as_bytes()), None, "{path} shows a secret");
+        self.transcript.add(text.as_bytes());
         text
     }
 
@@ -220,7 +234,15 @@ impl Daemon {
         });
         let answer = self.request(reqwest::Method::POST, &format!("/mcp/{server}")).json(&message).send().await;
         let answer = answer.expect("the proxy answers");
-        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await.unwrap_or_default();
+        self.transcript.add(&body);
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// What clients of this daemon have read, for the search after the test.
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
     }
 
     /// Calls `add(2, 3)` and wants 5.

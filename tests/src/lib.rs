@@ -4,11 +4,13 @@
 pub mod daemon;
 pub mod scripted;
 pub mod stdio;
+pub mod transcript;
 pub mod wait;
 pub mod world;
 
 pub use daemon::{Daemon, Ran};
 pub use scripted::{Asked, Reply, Scripted};
 pub use stdio::{Detached, StdioClient};
+pub use transcript::Transcript;
 pub use wait::until;
 pub use world::World;

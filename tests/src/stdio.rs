@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use everfresh_testkit::canary;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use crate::daemon::{client, command};
 use crate::wait::until;
-use crate::world::canary_in;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ impl StdioClient {
     pub async fn hear(&mut self) -> Value {
         let line = tokio::time::timeout(ANSWER, self.lines.next_line()).await.expect("the bridge says something");
         let line = line.expect("stdout is text").expect("stdout is open");
-        assert_eq!(canary_in(line.as_bytes()), None, "stdout shows a secret");
+        assert_eq!(canary::found_in(line.as_bytes()), None, "stdout shows a secret");
         let message: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(message.is_array() || message["jsonrpc"] == "2.0", "{line}");
         message

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use everfresh_testkit::canary;
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::provider::{Behaviour, Counters, Model, ProviderServer};
 use tempfile::TempDir;
@@ -12,30 +13,8 @@ use crate::daemon::{Daemon, Ran, run};
 /// A whole browser: it follows redirects, as people who are logged in at their provider do.
 const BROWSER: &str = "curl -sSL -o /dev/null --max-time 20";
 
-/// How the kinds of secrets begin that testkit's provider makes, and last the private keys that
-/// everfresh makes: PKCS #8 of a key on P-256, in base64.
-const CANARIES: [&[u8]; 6] = [
-    b"access-canary-",
-    b"refresh-canary-",
-    b"code-canary-",
-    b"secret-canary-",
-    b"device-canary-",
-    b"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQ",
-];
-
-/// What stands before the private key in a file of keys that a test itself has written.
-const ARMOUR: &[u8] = b"-----BEGIN PRIVATE KEY-----\n";
-
-/// Where a secret of the provider's stands in `bytes`, with what is around it.
-pub fn canary_in(bytes: &[u8]) -> Option<String> {
-    let stands_at = |canary: &[u8]| {
-        let places = bytes.windows(canary.len()).enumerate().filter(|(_, window)| *window == canary);
-        places.map(|(at, _)| at).find(|at| !bytes[..*at].ends_with(ARMOUR))
-    };
-    let at = CANARIES.iter().find_map(|canary| stands_at(canary))?;
-    let around = &bytes[at.saturating_sub(120)..bytes.len().min(at + 40)];
-    Some(String::from_utf8_lossy(around).into_owned())
-}
+/// The files whose only content is a secret, by design: the keys, and what a test configures.
+const SECRET_FILES: [&str; 3] = ["local-key", "master.key", "client-secret"];
 
 /// Everything that one test meets.
 pub struct World {
@@ -93,8 +72,8 @@ impl World {
         assert!(ran.expect(0).stdout.contains("logged in"));
     }
 
-    /// Nothing that the daemon ever wrote shows a secret: the provider's all carry a word that
-    /// nothing else does.
+    /// Nothing that the daemon ever wrote to a file, a client or its own output shows a secret: no
+    /// token, code, client secret, `state`, PKCE verifier, nor either of its keys.
     fn expect_no_secrets(&self) {
         let mut folders = vec![self.folder().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -104,8 +83,9 @@ impl World {
                     folders.push(path);
                     continue;
                 }
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 let bytes = std::fs::read(&path).unwrap_or_default();
-                if let Some(found) = canary_in(&bytes) {
+                if let Some(found) = canary::found_in(&bytes).filter(|_| !SECRET_FILES.contains(&name)) {
                     panic!("{} shows a secret: {found}", path.display());
                 }
             }

@@ -3,6 +3,7 @@
 //!
 //! Nothing here is in the way of a user's login. The binary has it for `everfresh demo` only.
 
+pub mod canary;
 pub mod clock;
 pub mod contract;
 pub mod mcp;

@@ -9,11 +9,13 @@ use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
 use everfresh_infrastructure::system::SystemClock;
+use everfresh_testkit::canary;
 use everfresh_testkit::contract::store::binding;
 
 use crate::raw::{Raw, Reply};
 
 fn oauth() -> HttpOAuth {
+    canary::watch_logs();
     drop(rustls::crypto::ring::default_provider().install_default());
     HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()))
 }
@@ -22,36 +24,49 @@ fn server(url: &str) -> ServerSettings {
     ServerSettings::new("linear".parse().unwrap(), url)
 }
 
+/// The refresh token that is sent, and that no log may show.
+const R1: &str = "refresh-canary-1";
+
 async fn refreshed(raw: &Raw) -> Result<TokenResponse, Failure> {
     let binding = Binding { token_endpoint: format!("{}/token", raw.origin), ..binding() };
-    oauth().refresh(&server(&format!("{}/mcp", raw.origin)), &binding, &Secret::new("r1"), &[]).await
+    oauth().refresh(&server(&format!("{}/mcp", raw.origin)), &binding, &Secret::new(R1), &[]).await
 }
 
 async fn class(reply: Reply) -> FailureClass {
     let raw = Raw::start().await;
     raw.at("/token", reply);
-    let class = refreshed(&raw).await.expect_err("no tokens in that").class;
+    let failure = refreshed(&raw).await.expect_err("no tokens in that");
     assert_eq!(raw.requests().len(), 1, "one request, whatever comes back");
-    class
+    assert_eq!(canary::found_in(format!("{failure:?}").as_bytes()), None);
+    failure.class
 }
 
 #[tokio::test]
 async fn a_refresh_is_one_request_and_its_answer_is_read() {
     let raw = Raw::start().await;
-    raw.at("/token", Reply::json(r#"{"access_token":"a2","refresh_token":"r2","expires_in":"3600"}"#));
+    raw.at(
+        "/token",
+        Reply::json(r#"{"access_token":"access-canary-2","refresh_token":"refresh-canary-2","expires_in":"3600"}"#),
+    );
     let tokens = refreshed(&raw).await.unwrap();
-    assert_eq!((tokens.access_token.expose(), tokens.refresh_token.unwrap().expose()), ("a2", "r2"));
+    assert_eq!(
+        (tokens.access_token.expose(), tokens.refresh_token.unwrap().expose()),
+        ("access-canary-2", "refresh-canary-2")
+    );
     let requests = raw.requests();
     assert_eq!(requests.len(), 1);
     assert!(requests[0].starts_with("POST /token HTTP/1.1"), "{}", requests[0]);
-    assert!(requests[0].contains("refresh_token=r1"), "{}", requests[0]);
+    assert!(requests[0].contains(&format!("refresh_token={R1}")), "{}", requests[0]);
 }
 
 #[tokio::test]
 async fn garbage_is_the_providers_failure_and_never_ends_a_login() {
     let html = Reply::http("200 OK", "content-type: text/html\r\n", "<html>hotel</html>");
     assert_eq!(class(html).await, FailureClass::Provider);
-    assert_eq!(class(Reply::json(r#"{"access_token":7,"expires_in":[]}"#)).await, FailureClass::Provider);
+    assert_eq!(
+        class(Reply::json(r#"{"access_token":7,"expires_in":[],"refresh_token":"refresh-canary-2"}"#)).await,
+        FailureClass::Provider
+    );
     assert_eq!(class(Reply::json(&format!("{{\"x\":\"{}\"}}", "y".repeat(10 << 20)))).await, FailureClass::Provider);
     let portal = Reply::http("302 Found", "location: http://portal.example/\r\n", "");
     assert_eq!(class(portal).await, FailureClass::Provider);
@@ -66,7 +81,7 @@ async fn an_endless_body_is_cut() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_may_have_cost_the_token() {
     assert_eq!(class(Reply::Close).await, FailureClass::AnswerLost);
-    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"access_token\":\"a".to_vec();
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"access_token\":\"access-canary-2".to_vec();
     assert_eq!(class(Reply::Bytes(half)).await, FailureClass::AnswerLost);
     assert_eq!(class(Reply::Bytes(b"not even HTTP\r\n\r\n".to_vec())).await, FailureClass::AnswerLost);
 }
@@ -77,7 +92,7 @@ async fn a_port_where_nobody_listens_cost_nothing() {
     let origin = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let binding = Binding { token_endpoint: format!("{origin}/token"), ..binding() };
-    let failure = oauth().refresh(&server(&origin), &binding, &Secret::new("r1"), &[]).await.unwrap_err();
+    let failure = oauth().refresh(&server(&origin), &binding, &Secret::new(R1), &[]).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Network, "{failure:?}");
 }
 
@@ -85,7 +100,7 @@ async fn a_port_where_nobody_listens_cost_nothing() {
 async fn a_public_server_cannot_send_a_refresh_token_into_this_machine() {
     let raw = Raw::start().await;
     let binding = Binding { token_endpoint: format!("{}/token", raw.origin), ..binding() };
-    let failure = oauth().refresh(&server("https://1.1.1.1/mcp"), &binding, &Secret::new("r1"), &[]).await.unwrap_err();
+    let failure = oauth().refresh(&server("https://1.1.1.1/mcp"), &binding, &Secret::new(R1), &[]).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Network, "{failure:?}");
     assert!(raw.requests().is_empty());
 }

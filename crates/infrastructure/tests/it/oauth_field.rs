@@ -9,6 +9,7 @@ use everfresh_domain::{FailureClass, Secret};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
 use everfresh_infrastructure::system::SystemClock;
+use everfresh_testkit::canary;
 use everfresh_testkit::contract::store::binding;
 
 use crate::raw::{Raw, Reply};
@@ -17,6 +18,7 @@ const RFC8414: &str = "/.well-known/oauth-authorization-server";
 const RFC9728: &str = "/.well-known/oauth-protected-resource/mcp";
 
 fn oauth() -> HttpOAuth {
+    canary::watch_logs();
     drop(rustls::crypto::ring::default_provider().install_default());
     HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()))
 }
@@ -102,7 +104,8 @@ const PROXIED: &str = "EVERFRESH_TEST_PROXIED";
 async fn a_proxy_in_this_network_leads_to_public_token_endpoints() {
     if std::env::var_os(PROXIED).is_some() {
         let binding = Binding { token_endpoint: "https://as.example/token".into(), ..binding() };
-        let answer = oauth().refresh(&server("https://1.1.1.1/mcp"), &binding, &Secret::new("r1"), &[]).await;
+        let answer =
+            oauth().refresh(&server("https://1.1.1.1/mcp"), &binding, &Secret::new("refresh-canary-1"), &[]).await;
         assert_eq!(answer.unwrap_err().class, FailureClass::Network);
         return;
     }

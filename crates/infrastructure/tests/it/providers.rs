@@ -15,6 +15,7 @@ use everfresh_infrastructure::oauth::HttpOAuth;
 use everfresh_infrastructure::proof::Es256Proofs;
 use everfresh_infrastructure::secrets::SystemSecrets;
 use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
+use everfresh_testkit::canary;
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::metrics::CountingMetrics;
@@ -28,6 +29,7 @@ pub(crate) fn grant() -> GrantId {
 
 /// The client of every application of a test: reading the system's roots takes its time.
 pub(crate) fn oauth() -> Arc<HttpOAuth> {
+    canary::watch_logs();
     drop(rustls::crypto::ring::default_provider().install_default());
     Arc::new(HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default())))
 }
@@ -64,7 +66,9 @@ pub(crate) async fn log_in(app: &Application, provider: &ProviderServer) -> Resu
         url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
     };
     let started = app.start_login(&grant(), None).await?;
-    let reply = provider.with(|model| model.authorize(&pairs(&started.authorization_url)));
+    let query = pairs(&started.authorization_url);
+    query.get("state").into_iter().for_each(|state| canary::keep(state));
+    let reply = provider.with(|model| model.authorize(&query));
     let (_, location) = reply.headers.iter().find(|(name, _)| name == "location").unwrap();
     let answer = pairs(location);
     let answer = CallbackQuery {

@@ -13,6 +13,7 @@ use everfresh_application::{Application, CallbackQuery, LoginSettings, SecretSou
 use everfresh_domain::login::LoginOutcome;
 use everfresh_domain::{Policy, Secret, Timestamp};
 use everfresh_presentation::{Guard, LocalKey, Parts, Server};
+use everfresh_testkit::canary;
 use everfresh_testkit::clock::SeededEntropy;
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::memory::MemoryStore;
@@ -193,6 +194,8 @@ impl Home {
     }
 
     pub(crate) async fn of(behaviour: Behaviour, key: Option<&str>, policy: Policy) -> Self {
+        canary::watch_logs();
+        key.into_iter().for_each(canary::keep);
         let provider = ProviderServer::start(Model::new(behaviour)).await.unwrap();
         let upstream = McpServer::start(&provider).await.unwrap();
         let clock = Arc::new(Wall::default());
@@ -235,7 +238,9 @@ impl Home {
 
     /// A person says yes at the provider; where that leads.
     pub(crate) fn approve(&self, authorization_url: &str) -> String {
-        let reply = self.provider.with(|model| model.authorize(&query_of(authorization_url)));
+        let query = query_of(authorization_url);
+        query.get("state").into_iter().for_each(|state| canary::keep(state));
+        let reply = self.provider.with(|model| model.authorize(&query));
         reply.headers.iter().find(|(name, _)| name == "location").unwrap().1.clone()
     }
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::model::{Form, Model, Reply};
+use crate::canary;
 use crate::serving::{Received, Serving, now, send, serve};
 
 /// An authorization server that runs until it is dropped. Cloning the model's handle is cheap.
@@ -72,7 +73,11 @@ fn answer(model: &Mutex<Model>, received: &Received) -> Reply {
         (&Method::GET, "/.well-known/oauth-authorization-server" | "/.well-known/openid-configuration") => {
             model.metadata()
         }
-        (&Method::GET, "/authorize") => model.authorize(&form(received.uri.query().unwrap_or_default().as_bytes())),
+        (&Method::GET, "/authorize") => {
+            let query = form(received.uri.query().unwrap_or_default().as_bytes());
+            keep(&query, "state");
+            model.authorize(&query)
+        }
         (&Method::POST, "/register") => {
             model.register(now(), &serde_json::from_slice(&received.body).unwrap_or_default())
         }
@@ -80,8 +85,9 @@ fn answer(model: &Mutex<Model>, received: &Received) -> Reply {
         (&Method::POST, "/token" | "/oauth/token") => {
             let basic = basic(received);
             let basic = basic.as_ref().map(|(id, secret)| (id.as_str(), secret.as_str()));
-            let url = received.url();
-            model.token_proven(now(), &form(&received.body), basic, received.proof(&url).as_ref())
+            let (url, form) = (received.url(), form(&received.body));
+            keep(&form, "code_verifier");
+            model.token_proven(now(), &form, basic, received.proof(&url).as_ref())
         }
         (&Method::POST, "/device") => model.authorize_device(now(), &form(&received.body)),
         (&Method::POST, "/revoke") => model.revoke(&form(&received.body)),
@@ -126,6 +132,11 @@ fn taken<T: DeserializeOwned>(body: &[u8], into: &mut T) -> Reply {
         }
         Err(error) => Reply { status: 400, body: error.to_string(), ..Reply::default() },
     }
+}
+
+/// A secret of the client's, which everfresh must not show either.
+fn keep(form: &Form, name: &str) {
+    form.get(name).into_iter().for_each(|secret| canary::keep(secret));
 }
 
 fn form(bytes: &[u8]) -> Form {
