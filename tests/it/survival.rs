@@ -14,7 +14,12 @@ async fn a_token_that_ended_while_the_daemon_was_dead_is_refreshed_at_start() {
     let port = daemon.port();
     daemon.kill().await;
     let before = world.counters();
-    world.provider.with(|model| model.expire_access_tokens());
+    world.provider.with(|model| {
+        model.expire_access_tokens();
+        // What a refresh needs was recorded with the login.
+        model.switches.metadata_down = true;
+    });
+    let asked = world.upstream.seen().len();
     let ends = Instant::now() + Duration::from_secs(4);
     until("the end of the token", Duration::from_secs(6), || async { (Instant::now() >= ends).then_some(()) }).await;
     let began = Instant::now();
@@ -22,7 +27,12 @@ async fn a_token_that_ended_while_the_daemon_was_dead_is_refreshed_at_start() {
     daemon.expect_call("demo").await;
     let first_call = began.elapsed();
     let after = world.counters();
-    assert_eq!(after.refreshes - before.refreshes, 1, "one refresh");
+    let tried = (after.refreshes - before.refreshes, after.token_requests - before.token_requests);
+    assert_eq!(tried, (1, 1), "one refresh, at the recorded endpoint");
+    assert_eq!(after.metadata_requests, before.metadata_requests, "no discovery");
+    let seen = world.upstream.seen().split_off(asked);
+    let targets: Vec<&str> = seen.iter().map(|request| request.target.as_str()).collect();
+    assert_eq!(targets, ["POST /mcp"], "nothing but the call, and that with the new token");
     assert_eq!((after.authorizations, after.registrations, after.reuses), (1, 1, 0), "no login");
     assert_eq!(after.rejected, before.rejected, "no request went out with the old token");
     let started = daemon.started_in;
@@ -59,8 +69,48 @@ async fn a_hundred_requests_on_an_ended_token_make_one_token_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_under_way_survive_that_a_refresh_kills_their_token() {
+    let behaviour = Behaviour { kills_old_access_tokens: true, ..Behaviour::default() };
+    let world = World::new(behaviour, "min_spacing = \"100ms\"").await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    // The provider kills the old tokens at once, and everfresh learns of the new one only later.
+    world.provider.with(|model| model.switches.delay_ms = 300);
+    let before = world.counters();
+    let mut served = std::collections::BTreeSet::new();
+    for round in 1..=5 {
+        let asked = daemon.request(reqwest::Method::POST, "/api/v1/servers/demo/refresh").send();
+        let asked = tokio::spawn(asked);
+        let killed = || async { (world.counters().refreshes >= before.refreshes + round).then_some(()) };
+        until("the refresh at the provider", Duration::from_secs(10), killed).await;
+        let calls = (0..20).map(|_| daemon.call_tool("demo", "count"));
+        for (status, body) in futures_util::future::join_all(calls).await {
+            assert_eq!(status, 200, "{body}");
+            served.insert(body["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned());
+        }
+        assert!(asked.await.unwrap().unwrap().status().is_success());
+    }
+    let after = world.counters();
+    assert_eq!((served.len(), after.executions - before.executions), (100, 100), "each executed exactly once");
+    let refused = after.rejected - before.rejected;
+    assert!(refused > 0, "no call met the dead token: refresh and calls did not overlap");
+    assert_eq!((after.refreshes - before.refreshes, after.reuses), (5, 0), "no further refresh");
+    println!("(m) 5 refreshes that kill the tokens of 20 calls each: 100 executions, {refused} refused and sent again");
+    daemon.kill().await;
+}
+
+/// How long tokens live, and how long the stream is held at least: with `EVERFRESH_SOAK=1` ten minutes.
+fn stream_times() -> (Duration, Duration) {
+    match std::env::var_os("EVERFRESH_SOAK") {
+        Some(_) => (Duration::from_secs(30), Duration::from_secs(600)),
+        None => (Duration::from_secs(2), Duration::ZERO),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_does_not_notice_twenty_refreshes() {
-    let world = World::with_lifetime(Duration::from_secs(2)).await;
+    let (lifetime, at_least) = stream_times();
+    let world = World::with_lifetime(lifetime).await;
     let daemon = world.daemon().await;
     world.log_in(&daemon, "demo").await;
     let mut stream = daemon.request(reqwest::Method::GET, "/mcp/demo").send().await.unwrap();
@@ -68,11 +118,11 @@ async fn a_stream_does_not_notice_twenty_refreshes() {
     let before = world.counters();
     let began = Instant::now();
     let mut chunks = 0;
-    while world.counters().refreshes < before.refreshes + 20 {
-        let chunk = stream.chunk().await.unwrap();
+    while world.counters().refreshes < before.refreshes + 20 || began.elapsed() < at_least {
+        let chunk = daemon.transcript().chunk(&mut stream).await;
         assert!(chunk.is_some(), "the stream ended after {:.1?}", began.elapsed());
         chunks += 1;
-        assert!(began.elapsed() < Duration::from_secs(120), "no 20 refreshes in two minutes");
+        assert!(began.elapsed() < lifetime * 30, "no 20 refreshes in the lifetime of 30 tokens");
     }
     let after = world.counters();
     assert_eq!((after.streams_open, after.streams_closed), (1, before.streams_closed), "it is still the same stream");

@@ -6,6 +6,7 @@ mod device;
 mod dialer;
 mod dialer_tls;
 mod dpop;
+mod lasting;
 mod oauth;
 mod oauth_field;
 mod providers;

@@ -48,12 +48,20 @@ async fn twenty_calls_under_way_survive_that_a_refresh_kills_their_token() {
     let home = Home::of(behaviour, Some(KEY), quick()).await;
     home.add("demo", &home.upstream.url()).await;
     let grant = "demo".parse().unwrap();
+    // The provider kills the old tokens at once, and everfresh learns of the new one only later.
+    home.provider.with(|model| model.switches.delay_ms = 200);
     for round in 0..5 {
-        let (answers, refreshed) = tokio::join!(twenty_calls(&home), home.application.refresh(&grant));
+        let calls = async {
+            crate::home::until("the refresh", || (home.counters().refreshes > round).then_some(())).await;
+            twenty_calls(&home).await
+        };
+        let (answers, refreshed) = tokio::join!(calls, home.application.refresh(&grant));
         refreshed.unwrap();
         expect_each_once(&home, &answers, round * 20);
     }
-    assert_eq!((home.counters().reuses, home.counters().refusals), (0, 0));
+    let counters = home.counters();
+    assert!(counters.rejected > 0, "no call met the dead token: refresh and calls did not overlap");
+    assert_eq!((counters.refreshes, counters.reuses, counters.refusals), (5, 0, 0));
 }
 
 #[tokio::test]
@@ -108,6 +116,52 @@ async fn a_body_that_is_too_long_to_be_kept_is_not_sent_again_and_that_is_said()
 }
 
 #[tokio::test]
+async fn a_chunked_body_that_is_too_long_is_not_sent_again_and_that_is_said() {
+    let home = Home::start().await;
+    home.add("demo", &format!("{}/api", home.upstream.origin())).await;
+    home.provider.with(|model| model.expire_access_tokens());
+    let mut wire = Wire::connect(&home).await;
+    wire.write(head(&home, "POST /mcp/demo", "transfer-encoding: chunked\r\n")).await;
+    let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20));
+    for _ in 0..5 {
+        wire.write(&chunk).await;
+    }
+    wire.write("0\r\n\r\n").await;
+    let answer = wire.answer().await;
+    assert_eq!(answer.status(), 503, "{}", answer.text());
+    assert!(
+        answer.text().contains("not-replayed") && answer.text().contains("repeat the request"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!((home.counters().refreshes, home.upstream.seen().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_upload_that_its_client_gives_up_is_sent_once_at_most() {
+    let home = Home::start().await;
+    // Whatever is asked is refused to its head alone, as by a server that does not wait for bodies.
+    let stub = Stub::start(|_, mut wire, teller| async move {
+        let head = wire.head().await.unwrap();
+        wire.write("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+        drop(teller.send(Message { head, ..Message::default() }));
+        wire.head().await;
+    })
+    .await;
+    home.add("demo", &stub.origin).await;
+    let mut wire = Wire::connect(&home).await;
+    wire.write(head(&home, "POST /mcp/demo", "transfer-encoding: chunked\r\n")).await;
+    wire.write("4\r\nhalf\r\n").await;
+    stub.next().await;
+    crate::home::until("the refresh", || (home.counters().refreshes == 1).then_some(())).await;
+    drop(wire);
+    // The proxy goes on with others, and this upload is nowhere.
+    home.get("/healthz").await;
+    assert_eq!(stub.pending().await, 0, "a body that never ended is not sent again");
+    assert_eq!(home.dialer.dials(), 1);
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_every_token_is_asked_twice_and_never_in_a_loop() {
     let home = Home::logged_in().await;
     home.provider.with(|model| model.switches.upstream = UpstreamFault::RefusesAll);
@@ -129,6 +183,47 @@ async fn a_server_that_refuses_every_token_is_asked_twice_and_never_in_a_loop() 
     assert_eq!(text_of(&home.call("demo", "count").await), "1");
     let ok = async { while home.shown("demo").await["health"]["reason"] != "ok" {} };
     within("the end of the alarm", ok).await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_500_to_a_bad_token_costs_no_login() {
+    let home = Home::logged_in().await;
+    home.provider.with(|model| model.switches.upstream = UpstreamFault::ServerErrorOnBadToken);
+    home.provider.with(|model| model.expire_access_tokens());
+    for _ in 0..3 {
+        let answer = home.call("demo", "count").await;
+        assert_eq!((answer.status, answer.json()["error"].as_str()), (500, Some("internal")), "it passes as it is");
+    }
+    assert_eq!((home.counters().refreshes, home.counters().rejected), (0, 3), "a 500 says nothing about a token");
+    assert_eq!(home.shown("demo").await["health"]["reason"], "ok");
+    home.application.refresh(&"demo".parse().unwrap()).await.unwrap();
+    assert_eq!(text_of(&home.call("demo", "count").await), "1", "and with a new one it works");
+    assert_eq!(home.counters().authorizations, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_its_server_ended_is_opened_again_with_the_new_token() {
+    let behaviour = Behaviour { kills_old_access_tokens: true, ..Behaviour::default() };
+    let home = Home::of(behaviour, Some(KEY), quick()).await;
+    home.add("demo", &home.upstream.url()).await;
+    home.provider.with(|model| model.switches.upstream = UpstreamFault::ClosesStreams);
+    let opened = async || {
+        let answer = home.get("/mcp/demo").await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
+        assert_eq!(&answer.body[..], b": open\n\n", "what was sent before the end has come");
+    };
+    opened().await;
+    home.application.refresh(&"demo".parse().unwrap()).await.unwrap();
+    opened().await;
+    let tokens: Vec<String> = home
+        .upstream
+        .seen()
+        .into_iter()
+        .flat_map(|request| request.headers)
+        .filter_map(|(name, value)| (name == "authorization").then_some(value))
+        .collect();
+    assert_eq!(tokens.len(), 2, "one request each: no token was refused");
+    assert_ne!(tokens[0], tokens[1], "each request has the token of its time");
 }
 
 #[tokio::test]

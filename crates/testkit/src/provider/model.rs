@@ -82,6 +82,8 @@ impl Default for Behaviour {
 /// What the provider has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
+    /// Requests for its metadata.
+    pub metadata_requests: u64,
     /// Requests to the token endpoint, whatever became of them.
     pub token_requests: u64,
     /// Refreshes that succeeded, as the provider sees it.
@@ -236,7 +238,8 @@ impl Model {
     }
 
     /// Its metadata (RFC 8414).
-    pub fn metadata(&self) -> Reply {
+    pub fn metadata(&mut self) -> Reply {
+        self.counters.metadata_requests += 1;
         if self.switches.metadata_down {
             return Reply { status: 503, ..Reply::default() };
         }
