@@ -1,4 +1,4 @@
-//! Fuzzing: every parser of foreign bytes, for so many seconds each, from the corpora in the tree.
+//! Fuzzing: parsers of foreign bytes, for so many seconds each, from the corpora in the tree.
 
 use std::process::Stdio;
 

@@ -65,7 +65,7 @@ enum Chore {
         /// Only those whose sentence contains this.
         name: Option<String>,
     },
-    /// Foreign bytes into every parser of them.
+    /// Foreign bytes into the parsers that `tests/fuzz/` has targets for.
     Fuzz {
         /// Only this target.
         target: Option<String>,
