@@ -1,16 +1,19 @@
 //! The truth table: what every surface says about each fault, against the table that is checked in.
 //!
-//! With `EVERFRESH_BLESS=1` the table is written anew. Faults of the store are in `bad_input.rs`.
+//! With `EVERFRESH_BLESS=1` the table is written anew. Most faults share a daemon; those of the store
+//! and of time have one each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use everfresh_domain::health::Reason;
 use everfresh_e2e::{Daemon, World, until};
 use everfresh_testkit::mcp::McpServer;
-use everfresh_testkit::provider::{AuthRule, Behaviour, Fault, Model, ProviderServer, Switches, UpstreamFault};
+use everfresh_testkit::provider::{
+    AuthRule, Behaviour, Fault, Model, ProviderServer, Rotation, Switches, UpstreamFault,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -119,6 +122,7 @@ fn rows() -> Vec<Row> {
             before: |s| (s.auth, s.client_secret_lifetime_s) = (AuthRule::Basic, Some(3 * 86_400)),
             ..row("client-secret-ends", Nothing, "client_secret_expiring")
         },
+        like("status-503", row("shape", Endpoint(|s| s.fault = error(400, "invalid_scope")), "retrying_provider")),
         row("clock-off", Endpoint(|s| s.clock_ahead_s = -5_000), "clock_skew"),
         row("moved", Moved, "issuer_changed"),
         row("logged-out", Api(Method::POST, "/logout", None), "logged_out"),
@@ -197,30 +201,45 @@ impl Stage {
                 daemon.call_tool(name, "add").await;
             }
             let server = daemon.server(name).await;
-            let reached = server["health"]["reason"] == self.row.reason;
+            let reached = shows(&server, self.row.reason);
             (reached && (!expired || server["health"]["level"] == "unhealthy")).then_some(server)
         };
         until(name, PATIENCE, told).await.0
     }
 }
 
+/// Whether this is the reason that is shown, and not while one more attempt is under way.
+fn shows(server: &Value, reason: &str) -> bool {
+    let attempting = server["refresh"]["state"] == "refreshing" && reason != "refreshing";
+    server["health"]["reason"] == reason && !attempting
+}
+
 const CONFIG: &str = "[refresh]\nmin_spacing = \"500ms\"\nbackoff_base = \"500ms\"\nbackoff_cap = \"2s\"\n\
                       park_timeout = \"1s\"\nhourly_budget = 10000";
 
-/// Text in which moments, and seconds of clocks, are not told apart.
+/// Text in which moments, ports, counts, and seconds of clocks, are not told apart.
 fn timeless(text: &str) -> String {
+    let is_number = |word: &str| word.parse::<u64>().is_ok();
     let is_clock = |word: &str| word.parse::<u64>().is_ok_and(|seconds| seconds.abs_diff(5_000) < 60);
     let is_moment = |word: &str| word.len() >= 20 && word.as_bytes()[4] == b'-' && word.as_bytes()[10] == b'T';
+    let mut before = "";
     let words = text.split(' ').map(|word| {
-        if is_moment(word) {
-            "{time}"
-        } else if is_clock(word) {
-            "{n}"
-        } else {
-            word
-        }
+        let shown = match word {
+            word if is_moment(word) => "{time}".to_owned(),
+            word if is_clock(word) || (before == "retry" && is_number(word)) => "{n}".to_owned(),
+            word => without_port(word),
+        };
+        before = word;
+        shown
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+fn without_port(word: &str) -> String {
+    let host = ["127.0.0.1:", "localhost:"].iter().find_map(|host| Some(word.find(host)? + host.len()));
+    let Some(port) = host else { return word.to_owned() };
+    let rest = word[port..].trim_start_matches(|digit: char| digit.is_ascii_digit());
+    format!("{}{{port}}{rest}", &word[..port])
 }
 
 fn text(value: &Value) -> String {
@@ -232,14 +251,22 @@ async fn data_plane(daemon: &Daemon, name: &str) -> [String; 2] {
     let (status, body) = daemon.call_tool(name, "add").await;
     let data = &body["error"]["data"];
     let call = match body["error"]["code"].as_i64() {
-        Some(code) => format!("{status}, error {code}, {}, action {}", text(&data["reason"]), data["action"]),
+        Some(code) => format!(
+            "{status}, error {code}, {}, action {}: {}",
+            text(&data["reason"]),
+            data["action"],
+            text(&body["error"]["message"])
+        ),
         None => format!("{status}, {}", if body["result"].is_null() { "passed on" } else { "served" }),
     };
     let answer = daemon.request(Method::POST, &format!("/mcp/{name}/plain")).body("hello").send().await.unwrap();
     let (status, waits) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
     let body: Value = serde_json::from_slice(&daemon.transcript().body(answer).await).unwrap_or_default();
     let plain = match body["type"].as_str() {
-        Some(kind) => format!("{status}, {}, Retry-After {waits}", kind.rsplit(['/', ':']).next().unwrap_or(kind)),
+        Some(kind) => {
+            let kind = kind.rsplit(['/', ':']).next().unwrap_or(kind);
+            format!("{status}, {kind}, Retry-After {waits}: {}", text(&body["detail"]))
+        }
         None => format!("{status}, served"),
     };
     [call, plain]
@@ -296,8 +323,60 @@ fn log_lines(log: &str, name: &str) -> BTreeSet<String> {
     .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_fault_has_its_own_words_on_every_surface() {
+/// What every surface says of one fault.
+struct Told {
+    name: &'static str,
+    same_as: Option<&'static str>,
+    reason: String,
+    /// What the API says of its health, by which faults are told apart.
+    words: [String; 4],
+    /// All of it, as it stands in the table.
+    row: String,
+}
+
+/// The surfaces that tell of all servers at once.
+struct Surfaces {
+    metrics: String,
+    log: String,
+    heard: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Surfaces {
+    async fn of(daemon: &Daemon, heard: &Mutex<BTreeMap<String, BTreeSet<String>>>) -> Self {
+        Self { metrics: daemon.text("/metrics").await, log: daemon.log(), heard: heard.lock().unwrap().clone() }
+    }
+
+    fn tell(
+        &self,
+        name: &'static str,
+        same_as: Option<&'static str>,
+        server: &Value,
+        [call, plain]: &[String; 2],
+    ) -> Told {
+        let (health, failure, none) = (&server["health"], &server["refresh"]["last_error"], BTreeSet::new());
+        let or_dash = |value: &Value| match text(value) {
+            empty if empty.is_empty() => "-".to_owned(),
+            text => text,
+        };
+        let words = [&health["level"], &health["summary"], &health["action"], &health["reason"]].map(or_dash);
+        let events = self.heard.get(name).unwrap_or(&none).iter().cloned().collect::<Vec<_>>().join(" ");
+        let log = log_lines(&self.log, name).into_iter().collect::<Vec<_>>().join("\n            ");
+        let shared = same_as.map(|other| format!(" (in the words of {other})")).unwrap_or_default();
+        let row = format!(
+            "\n{name}{shared}\n    health  {}\n    detail  {}\n    refresh {} | {} {}\n    call    {call}\n    plain   {plain}\n    metric  {}\n    event   {events}\n    log     {log}\n",
+            words.join(" | "),
+            or_dash(&health["detail"]),
+            text(&server["refresh"]["state"]),
+            failure["oauth_error"],
+            failure["http_status"],
+            metrics(&self.metrics, name),
+        );
+        Told { name, same_as, reason: text(&health["reason"]), words, row }
+    }
+}
+
+/// The faults that one daemon can have beside each other.
+async fn together() -> Vec<Told> {
     let world = World::new(Behaviour::default(), "").await;
     world.configure(CONFIG);
     let daemon = world.daemon().await;
@@ -323,41 +402,152 @@ async fn every_fault_has_its_own_words_on_every_surface() {
     for stage in &stages {
         clients.push(data_plane(&daemon, stage.row.name).await);
     }
-    let (all_metrics, log, heard) = (daemon.text("/metrics").await, daemon.log(), heard.lock().unwrap().clone());
-    let mut table = String::from("What every surface says about each fault. Written by tests/it/table.rs.\n");
-    for ((stage, server), client) in stages.iter().zip(&shown).zip(&clients) {
-        let (name, health) = (stage.row.name, &server["health"]);
-        let (failure, none) = (&server["refresh"]["last_error"], BTreeSet::new());
-        let [call, plain] = client;
-        let action = match text(&health["action"]) {
-            action if action.is_empty() => "-".to_owned(),
-            action => action,
-        };
-        let events = heard.get(name).unwrap_or(&none).iter().cloned().collect::<Vec<_>>().join(" ");
-        let log = log_lines(&log, name).into_iter().collect::<Vec<_>>().join("\n            ");
-        let shared = stage.row.same_as.map(|other| format!(" (in the words of {other})")).unwrap_or_default();
-        write!(
-            table,
-            "\n{name}{shared}\n    health  {} | {} | {action} | {}\n    refresh {} | {} {}\n    call    {call}\n    plain   {plain}\n    metric  {}\n    event   {events}\n    log     {log}\n",
-            text(&health["level"]), text(&health["summary"]), text(&health["reason"]), text(&server["refresh"]["state"]),
-            failure["oauth_error"], failure["http_status"], metrics(&all_metrics, name),
-        )
-        .unwrap();
-    }
+    let surfaces = Surfaces::of(&daemon, &heard).await;
     daemon.kill().await;
-    expect_no_shared_words(&stages, &shown);
-    expect_golden(&table);
-    println!("(l) {} faults, each with its words on seven surfaces", stages.len());
+    let rows = stages.iter().zip(&shown).zip(&clients);
+    rows.map(|((stage, server), client)| surfaces.tell(stage.row.name, stage.row.same_as, server, client)).collect()
 }
 
-fn expect_no_shared_words(stages: &[Stage], shown: &[Value]) {
-    let mut words = BTreeMap::new();
-    for (stage, server) in stages.iter().zip(shown) {
-        let health = &server["health"];
-        let row = [&health["level"], &health["summary"], &health["action"], &health["reason"]].map(text);
-        let first = *words.entry(row.clone()).or_insert(stage.row.name);
-        let allowed = stage.row.same_as.unwrap_or(stage.row.name);
-        assert_eq!(first, allowed, "{} says {row:?}", stage.row.name);
+/// A fault of the store or of time: it would be every server's of its daemon.
+#[derive(Clone, Copy)]
+enum Alone {
+    /// Refused again and again, in words that may mean anything, for longer than a quarter of an hour.
+    Suspected,
+    /// The refresh token is not renewed, and five sixths of its life are over.
+    RefreshTokenEnds,
+    /// No attempt can be recorded.
+    Unwritable,
+    /// The answer to one that was recorded cannot be.
+    UnwritableLater,
+    /// The record is foreign bytes.
+    Unreadable,
+    /// The provider answers nothing.
+    Silent,
+}
+
+/// Its name, the row whose words it shares, and its reason.
+const ALONE: [(Alone, &str, Option<&str>, &str); 6] = [
+    (Alone::Suspected, "refused-in-unclear-words", None, "suspected_rejected"),
+    (Alone::RefreshTokenEnds, "refresh-token-ends", None, "refresh_token_expiring"),
+    (Alone::Unwritable, "attempt-cannot-be-recorded", None, "store_write_failed"),
+    (Alone::UnwritableLater, "token-cannot-be-saved", None, "store_write_failed"),
+    (Alone::Unreadable, "record-unreadable", None, "store_unreadable"),
+    (Alone::Silent, "no-answer", Some("unreachable"), "retrying_network"),
+];
+
+async fn refresh(daemon: &Daemon, name: &str) {
+    drop(daemon.request(Method::POST, &format!("/api/v1/servers/{name}/refresh")).send().await);
+}
+
+/// Both clocks, the daemon's and the provider's.
+fn set_clocks(world: &World, ahead_s: i64) {
+    world.provider.with(|model| model.switches.clock_ahead_s = ahead_s);
+    std::fs::write(world.folder().join("clock"), (ahead_s * 1_000).to_string()).unwrap();
+}
+
+impl Alone {
+    async fn bring_about(self, world: &World, daemon: Daemon, name: &str) -> Daemon {
+        let record = world.folder().join(format!("data/records/grant.{name}.sealed"));
+        // Where the new record is written first, something is in the way.
+        let in_the_way = record.with_added_extension("tmp");
+        match self {
+            Self::Suspected => {
+                world.provider.with(|model| model.switches.fault = error(400, "invalid_request"));
+                for minutes in [0, 8, 17] {
+                    let before = world.counters().token_requests;
+                    set_clocks(world, minutes * 60);
+                    if minutes == 0 {
+                        refresh(&daemon, name).await;
+                    }
+                    let again = || async { (world.counters().token_requests > before).then_some(()) };
+                    until("one more refusal", PATIENCE, again).await;
+                }
+            }
+            Self::RefreshTokenEnds => set_clocks(world, 2_500),
+            Self::Unwritable => {
+                std::fs::create_dir(&in_the_way).unwrap();
+                refresh(&daemon, name).await;
+            }
+            Self::UnwritableLater => {
+                world.provider.with(|model| model.switches.delay_ms = 1_000);
+                let before = world.counters().token_requests;
+                let sent = || async { (world.counters().token_requests > before).then_some(()) };
+                let fill = async {
+                    until("the request", PATIENCE, sent).await;
+                    std::fs::create_dir(&in_the_way).unwrap();
+                };
+                tokio::join!(refresh(&daemon, name), fill);
+            }
+            Self::Unreadable => {
+                assert_eq!(daemon.stop().await, 0);
+                std::fs::write(&record, b"something foreign").unwrap();
+                std::fs::remove_dir_all(world.folder().join("data/sled")).unwrap();
+                return world.daemon().await;
+            }
+            Self::Silent => {
+                world.provider.with(|model| model.switches.fault = Some(Fault::Hang));
+                refresh(&daemon, name).await;
+            }
+        }
+        daemon
+    }
+}
+
+async fn alone(cause: Alone, name: &'static str, same_as: Option<&'static str>, reason: &str) -> Told {
+    let mut behaviour = Behaviour::default();
+    if let Alone::RefreshTokenEnds = cause {
+        behaviour.rotation = Rotation::Never;
+        (behaviour.refresh_lifetime, behaviour.tells_refresh_lifetime) = (Some(Duration::from_secs(3_000)), true);
+    }
+    let world = World::new(behaviour, "").await;
+    // One attempt and then a pause in which it can be looked at, or attempts that are further apart
+    // than any limit of everfresh's own.
+    let is_silent = matches!(cause, Alone::Silent);
+    let quick = CONFIG.replacen("500ms", "100ms", 1);
+    world.configure(if is_silent { "[refresh]\nattempt_timeout = \"2s\"" } else { &quick });
+    let daemon = world.daemon().await;
+    log_in(&daemon, name, &world.upstream).await;
+    let before = listen(&daemon);
+    let daemon = cause.bring_about(&world, daemon, name).await;
+    let after = listen(&daemon);
+    let told = || async {
+        let server = daemon.server(name).await;
+        shows(&server, reason).then_some(server)
+    };
+    let (server, _) = until(name, PATIENCE, told).await;
+    let clients = data_plane(&daemon, name).await;
+    let mut surfaces = Surfaces::of(&daemon, &before).await;
+    let later = after.lock().unwrap().get(name).cloned().unwrap_or_default();
+    surfaces.heard.entry(name.to_owned()).or_default().extend(later);
+    daemon.kill().await;
+    surfaces.tell(name, same_as, &server, &clients)
+}
+
+/// The reasons that no fault brings about: `everfresh` refuses a wrong configuration as a whole.
+const WITHOUT_FAULT: [&str; 1] = ["misconfigured"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_has_its_own_words_on_every_surface() {
+    let mut told = together().await;
+    let apart = ALONE.map(|(cause, name, same_as, reason)| alone(cause, name, same_as, reason));
+    told.extend(futures_util::future::join_all(apart).await);
+    let mut table = String::from("What every surface says about each fault. Written by tests/it/table.rs.\n");
+    told.iter().for_each(|told| table.push_str(&told.row));
+    expect_golden(&table);
+    expect_no_shared_words(&told);
+    let reasons: BTreeSet<&str> = told.iter().map(|told| told.reason.as_str()).collect();
+    let all = Reason::ALL.iter().map(|reason| reason.as_str());
+    let missing: Vec<&str> = all.filter(|reason| !reasons.contains(reason)).collect();
+    assert_eq!(missing, WITHOUT_FAULT, "no fault shows these reasons");
+    println!("(l) {} faults, each with its words on eight surfaces", told.len());
+}
+
+/// Faults share their words where the table says so, and nowhere else.
+fn expect_no_shared_words(told: &[Told]) {
+    let mut rows = BTreeMap::new();
+    for told in told {
+        let first = *rows.entry(told.words.clone()).or_insert(told.name);
+        assert_eq!(first, told.same_as.unwrap_or(told.name), "{} says {:?}", told.name, told.words);
     }
 }
 
