@@ -97,6 +97,19 @@ async fn a_port_where_nobody_listens_cost_nothing() {
 }
 
 #[tokio::test]
+async fn a_name_that_nobody_knows_and_a_port_without_tls_cost_nothing() {
+    let raw = Raw::start().await;
+    let without_tls = raw.origin.replace("http://", "https://");
+    for origin in ["https://as.invalid", &without_tls] {
+        let binding = Binding { token_endpoint: format!("{origin}/token"), ..binding() };
+        let failure = oauth().refresh(&server(origin), &binding, &Secret::new(R1), &[]).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Network, "{failure:?}");
+        assert!(failure.message.starts_with("cannot be reached"), "{failure:?}");
+    }
+    assert!(!raw.requests().iter().any(|request| request.contains(R1)), "nothing was sent in clear");
+}
+
+#[tokio::test]
 async fn a_public_server_cannot_send_a_refresh_token_into_this_machine() {
     let raw = Raw::start().await;
     let binding = Binding { token_endpoint: format!("{}/token", raw.origin), ..binding() };

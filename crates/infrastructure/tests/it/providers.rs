@@ -49,7 +49,7 @@ pub(crate) async fn application(oauth: &Arc<HttpOAuth>, store: &MemoryStore, red
         policy: Policy {
             min_spacing: quick,
             backoff_base: quick,
-            attempt_timeout: Duration::from_secs(2),
+            attempt_timeout: Duration::from_secs(10),
             ..Policy::default()
         },
         login: LoginSettings { redirect_uri: redirect_uri.to_owned(), ..LoginSettings::default() },
