@@ -6,6 +6,8 @@
 pub mod canary;
 pub mod clock;
 pub mod contract;
+#[cfg(feature = "corporate")]
+pub mod corporate;
 pub mod mcp;
 pub mod memory;
 pub mod metrics;

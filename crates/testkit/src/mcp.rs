@@ -51,10 +51,19 @@ impl McpServer {
 
     /// The same at `address`.
     pub async fn start_at(address: SocketAddr, provider: &ProviderServer) -> io::Result<Self> {
+        Self::start_behind("http", address, provider).await
+    }
+
+    /// The same behind something that makes `scheme` of it.
+    pub async fn start_behind(
+        scheme: &'static str,
+        address: SocketAddr,
+        provider: &ProviderServer,
+    ) -> io::Result<Self> {
         let (model, log) = (provider.model(), Arc::new(Mutex::new(Log { keep: true, ..Log::default() })));
-        let (issuer, kept) = (provider.url().to_owned(), Arc::clone(&log));
+        let kept = Arc::clone(&log);
         let serving = serve(address, move |received| {
-            let upstream = Upstream { model: Arc::clone(&model), issuer: issuer.clone(), log: Arc::clone(&kept) };
+            let upstream = Upstream { model: Arc::clone(&model), scheme, log: Arc::clone(&kept) };
             async move { upstream.answer(received).await }
         })
         .await?;
@@ -64,6 +73,11 @@ impl McpServer {
     /// Where MCP clients connect to.
     pub fn url(&self) -> String {
         format!("{}/mcp", self.origin)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self._serving.address
     }
 
     /// Its scheme, host and port. `/api/...` is a plain HTTP API that tells what it was sent.
@@ -90,7 +104,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct Upstream {
     model: Arc<Mutex<Model>>,
-    issuer: String,
+    /// The scheme under which it is reached.
+    scheme: &'static str,
     log: Arc<Mutex<Log>>,
 }
 
@@ -109,10 +124,9 @@ impl Upstream {
     async fn answer(&self, received: Received) -> io::Result<Response<Body>> {
         let path = received.uri.path().to_owned();
         if let Some(resource) = path.strip_prefix("/.well-known/oauth-protected-resource") {
-            let host = received.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             let mut document = json!({
-                "resource": format!("http://{host}{resource}"),
-                "authorization_servers": [self.issuer],
+                "resource": format!("{}{resource}", self.reached_at(&received)),
+                "authorization_servers": [lock(&self.model).issuer],
                 "scopes_supported": ["read"],
             });
             lock(&self.model).tell_dpop(&mut document);
@@ -141,6 +155,12 @@ impl Upstream {
         }
     }
 
+    /// Scheme, host and port as the other side wrote them.
+    fn reached_at(&self, received: &Received) -> String {
+        let host = received.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        format!("{}://{host}", self.scheme)
+    }
+
     fn remember(&self, received: &Received) {
         let mut log = lock(&self.log);
         if !log.keep {
@@ -159,6 +179,7 @@ impl Upstream {
     /// 401 to a bad token, and whatever the switches want of a good one.
     fn refusal(&self, received: &Received, message: &Value) -> Option<io::Result<Response<Body>>> {
         let opening = message["method"] == "initialize";
+        let origin = self.reached_at(received);
         let mut model = lock(&self.model);
         let url = received.url();
         let (scheme, token) = received.authorization().unzip();
@@ -169,8 +190,7 @@ impl Upstream {
             if model.switches.upstream == UpstreamFault::ServerErrorOnBadToken {
                 return Some(respond(500, &json!({ "error": "internal" })));
             }
-            let host = received.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            let metadata = format!("http://{host}/.well-known/oauth-protected-resource{}", received.uri.path());
+            let metadata = format!("{origin}/.well-known/oauth-protected-resource{}", received.uri.path());
             let parameters = format!("resource_metadata=\"{metadata}\", scope=\"read\"");
             let error = if let Access::Objected(error) = access { Some(error) } else { None };
             return Some(challenged(401, &model.challenges(&parameters, error), error.unwrap_or("invalid_token")));
