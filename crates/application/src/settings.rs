@@ -32,6 +32,9 @@ pub struct ServerSettings {
     pub headers: BTreeMap<String, String>,
     /// A file with further certificate authorities (PEM), for every call on this server's behalf.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that is shown where one is demanded, for every call on this server's behalf.
+    #[serde(default)]
+    pub client_certificate: Option<ClientCertificate>,
     /// How it is logged in to.
     pub oauth: OAuthSettings,
     /// Where these settings come from.
@@ -47,10 +50,21 @@ impl ServerSettings {
             enabled: true,
             headers: BTreeMap::new(),
             ca_file: None,
+            client_certificate: None,
             oauth: OAuthSettings::default(),
             source: ServerSource::Store,
         }
     }
+}
+
+/// Who this client is to servers that want to know (mutual TLS). Files are read again when they
+/// change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClientCertificate {
+    /// The certificate and those between it and its authority (PEM).
+    pub cert_file: PathBuf,
+    /// The private key (PEM); `None` where it is in `cert_file` as well.
+    pub key_file: Option<PathBuf>,
 }
 
 /// How a server is logged in to. Everything left out is discovered.

@@ -1,7 +1,9 @@
 //! Connections to upstreams: through the system's proxies, with TLS by the rules of [`crate::http`].
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,14 +12,15 @@ use everfresh_application::ports::{Dialer, UpstreamIo};
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use crate::http::{CONNECT_TIMEOUT, HttpFactory};
+use crate::http::{CONNECT_TIMEOUT, HttpFactory, Via, explanation};
 
 /// How often a silent connection is probed, so that a stream to a machine that is gone ends.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -28,13 +31,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Dials over the network.
 pub struct NetDialer {
     factory: Arc<HttpFactory>,
-    proxies: Matcher,
 }
 
 impl NetDialer {
-    /// A dialer that takes its TLS from `factory` and its proxies from the system.
+    /// A dialer that takes its TLS and its proxies from `factory`.
     pub fn new(factory: Arc<HttpFactory>) -> Self {
-        Self { factory, proxies: Matcher::from_system() }
+        Self { factory }
     }
 }
 
@@ -44,7 +46,7 @@ impl Dialer for NetDialer {
         let uri: Uri = server.url.parse().map_err(|error| io::Error::other(format!("{}: {error}", server.url)))?;
         let host = uri.host().unwrap_or_default().to_owned();
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{host}: {error}"));
-        let proxy = self.proxies.intercept(&uri);
+        let proxy = self.factory.via(&uri).map_err(named)?;
         let tcp = match tokio::time::timeout(CONNECT_TIMEOUT, connect(&uri, proxy.as_ref())).await {
             Ok(connected) => connected.map_err(named)?,
             Err(_) => return Err(named(io::ErrorKind::TimedOut.into())),
@@ -52,21 +54,21 @@ impl Dialer for NetDialer {
         if uri.scheme_str() != Some("https") {
             return Ok(Box::new(tcp));
         }
-        let mut config = (*self.factory.tls(server.ca_file.as_deref())?).clone();
+        let mut config = (*self.factory.tls(server)?).clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(bare).map_err(|error| named(io::Error::other(error)))?;
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, tcp);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(tls)) => Ok(Box::new(tls)),
-            Ok(Err(error)) => Err(named(error)),
+            Ok(Ok(tls)) => Ok(Box::new(Explained(tls))),
+            Ok(Err(error)) => Err(named(explained(error))),
             Err(_) => Err(named(io::ErrorKind::TimedOut.into())),
         }
     }
 }
 
 /// A TCP connection to the origin of `uri`, or through a proxy's tunnel to it.
-async fn connect(uri: &Uri, proxy: Option<&Intercept>) -> io::Result<TcpStream> {
+async fn connect(uri: &Uri, proxy: Option<&Via>) -> io::Result<TcpStream> {
     let mut direct = HttpConnector::new();
     direct.set_nodelay(true);
     direct.set_keepalive(Some(KEEPALIVE));
@@ -78,17 +80,11 @@ async fn connect(uri: &Uri, proxy: Option<&Intercept>) -> io::Result<TcpStream> 
     connected.map(TokioIo::into_inner)
 }
 
-async fn tunnelled(uri: &Uri, proxy: &Intercept, direct: HttpConnector) -> io::Result<TokioIo<TcpStream>> {
-    // The authority may carry a password, the host does not.
-    let through = format!("through the proxy {}", proxy.uri().host().unwrap_or_default());
-    let failed = |cause: String| io::Error::other(format!("{through}: {cause}"));
-    if proxy.uri().scheme_str() != Some("http") {
-        let scheme = proxy.uri().scheme_str().unwrap_or_default();
-        return Err(failed(format!("proxies that speak {scheme} are not supported; set one that speaks http")));
-    }
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
-    if let Some(credentials) = proxy.basic_auth() {
-        tunnel = tunnel.with_auth(credentials.clone());
+async fn tunnelled(uri: &Uri, proxy: &Via, direct: HttpConnector) -> io::Result<TokioIo<TcpStream>> {
+    let failed = |cause: String| io::Error::other(format!("through the proxy {}: {cause}", proxy.host()));
+    let mut tunnel = Tunnel::new(proxy.uri.clone(), direct);
+    if let Some(authorization) = &proxy.authorization {
+        tunnel = tunnel.with_auth(authorization.clone());
     }
     let destination = with_port(uri).map_err(|error| failed(error.to_string()))?;
     tunnel.call(destination).await.map_err(|error| failed(innermost(&error).to_string()))
@@ -112,8 +108,52 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> io::Error {
     io::Error::new(kind, innermost.to_string())
 }
 
+/// A connection whose errors of TLS say what can be done: a certificate that is missed or not
+/// accepted comes to light only with the first answer.
+struct Explained(TlsStream<TcpStream>);
+
+fn explained(error: io::Error) -> io::Error {
+    match explanation(&error) {
+        Some(words) => io::Error::new(error.kind(), words),
+        None => error,
+    }
+}
+
+impl AsyncRead for Explained {
+    fn poll_read(mut self: Pin<&mut Self>, ctx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(ctx, into).map_err(explained)
+    }
+}
+
+impl AsyncWrite for Explained {
+    fn poll_write(mut self: Pin<&mut Self>, ctx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(ctx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(ctx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(ctx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        ctx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(ctx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use hyper_util::client::proxy::matcher::Matcher;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -127,7 +167,7 @@ mod tests {
 
     async fn dialled(proxy: &str, upstream: &str) -> io::Result<Box<dyn UpstreamIo>> {
         let proxies = Matcher::builder().all(proxy).build();
-        let dialer = NetDialer { factory: HttpFactory::new(), proxies };
+        let dialer = NetDialer::new(HttpFactory::with_proxies(proxies));
         dialer.dial(&ServerSettings::new("s".parse().unwrap(), upstream)).await
     }
 

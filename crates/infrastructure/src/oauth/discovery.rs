@@ -19,6 +19,10 @@ use crate::http::{Reach, check_url};
 /// What an MCP client says first; a protected server answers it with its challenge.
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"everfresh","version":"1"}}}"#;
 
+/// Of the authorization servers that an upstream names, this many are asked: more would be somebody
+/// who makes us knock at doors.
+const ISSUERS_MAX: usize = 4;
+
 /// One discovery.
 pub(super) struct Discovery<'a> {
     oauth: &'a HttpOAuth,
@@ -39,6 +43,9 @@ impl<'a> Discovery<'a> {
     }
 
     pub(super) async fn run(&self, challenge: Option<Challenge>) -> Result<Discovered, DiscoveryError> {
+        // Its tokens will go there: not in clear, wherever they come from.
+        let url = &self.server.url;
+        check_url(url, &self.reach).map_err(|cause| DiscoveryError::Refused { url: url.clone(), cause })?;
         if let Some(issuer) = &self.server.oauth.issuer {
             let metadata =
                 self.server_metadata(issuer, Spelling::Exact).await?.ok_or_else(|| DiscoveryError::Refused {
@@ -115,7 +122,7 @@ impl<'a> Discovery<'a> {
     /// The first usable of the authorization servers that the upstream names.
     async fn named_server(&self, resource: &ResourceMetadata) -> Result<ServerMetadata, DiscoveryError> {
         let mut problem = DiscoveryError::NotFound { url: self.server.url.clone() };
-        for issuer in &resource.authorization_servers {
+        for issuer in resource.authorization_servers.iter().take(ISSUERS_MAX) {
             match self.server_metadata(issuer, Spelling::Exact).await {
                 Ok(Some(metadata)) => return Ok(metadata),
                 Ok(None) => {
@@ -162,7 +169,7 @@ impl<'a> Discovery<'a> {
     /// Fetches one document. Only a rule that is broken is an error; absence is not.
     async fn document<T: DeserializeOwned>(&self, url: &str) -> Result<Found<T>, DiscoveryError> {
         let refused = |cause: String| DiscoveryError::Refused { url: url.to_owned(), cause };
-        check_url(url, self.reach).map_err(refused)?;
+        check_url(url, &self.reach).map_err(refused)?;
         let request = http::Request::get(url).header(ACCEPT, "application/json").body(Vec::new());
         let request = request.map_err(|error| refused(error.to_string()))?;
         let answer = match in_time(url, self.oauth.send(self.server, request)).await {
@@ -195,7 +202,7 @@ impl<'a> Discovery<'a> {
             metadata.device_authorization_endpoint.as_ref(),
         ];
         for url in endpoints.into_iter().flatten() {
-            check_url(url, self.reach).map_err(|cause| DiscoveryError::Refused { url: url.clone(), cause })?;
+            check_url(url, &self.reach).map_err(|cause| DiscoveryError::Refused { url: url.clone(), cause })?;
         }
         Ok(Discovered {
             issuer: metadata.issuer,

@@ -92,8 +92,8 @@ impl HttpOAuth {
         let url = uri.to_string();
         let reach = self.reach(server).await;
         let refused = |cause: String| Failure::without_answer(FailureClass::Network, format!("not sent: {cause}"));
-        check_url(&url, reach).map_err(refused)?;
-        self.factory.client(&url, server.ca_file.as_deref(), reach).map_err(|error| refused(error.to_string()))
+        check_url(&url, &reach).map_err(refused)?;
+        self.factory.client(uri, server, &reach).map_err(|error| refused(error.to_string()))
     }
 
     /// Where calls on behalf of `server` may go. An issuer that the user wrote down is trusted.

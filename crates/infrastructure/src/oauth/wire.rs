@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use everfresh_domain::{Failure, FailureClass};
 use http::{HeaderMap, StatusCode};
 
+use crate::http::{explanation, refuses_this_client};
+
 /// The longest answer that is read.
 const BODY_MAX: usize = 64 * 1024;
 
@@ -46,7 +48,7 @@ pub(super) async fn send_for_head(
 async fn begin(client: &reqwest::Client, request: http::Request<Vec<u8>>) -> Result<reqwest::Response, Failure> {
     let request = reqwest::Request::try_from(request).map_err(|error| not_sent(&error))?;
     client.execute(request).await.map_err(|error| {
-        if error.is_connect() || error.is_builder() {
+        if error.is_connect() || error.is_builder() || io_error(&error).is_some_and(refuses_this_client) {
             not_sent(&error)
         } else {
             let message = format!("the answer was lost: {}", root_cause(&error));
@@ -73,23 +75,21 @@ async fn read(response: &mut reqwest::Response) -> Body {
 
 /// The innermost cause, which says what happened and names no URL.
 pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    match io_error(error) {
+        Some(error) if error.kind() == io::ErrorKind::TimedOut => "it took too long to connect".to_owned(),
+        Some(error) => explanation(error).unwrap_or_else(|| error.to_string()),
+        None => innermost(error).to_string(),
+    }
+}
+
+fn io_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::Error> {
+    innermost(error).downcast_ref()
+}
+
+fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    let Some(error) = innermost.downcast_ref::<io::Error>() else { return innermost.to_string() };
-    if error.kind() == io::ErrorKind::TimedOut {
-        return "it took too long to connect".to_owned();
-    }
-    if is_certificate_error(error) { format!("{error}; proxy or captive portal?") } else { error.to_string() }
-}
-
-/// Whether TLS found the other side to be somebody else. I/O errors hide what they wrap from
-/// `source()`, and wrap each other.
-fn is_certificate_error(error: &io::Error) -> bool {
-    let Some(wrapped) = error.get_ref() else { return false };
-    match wrapped.downcast_ref::<io::Error>() {
-        Some(error) => is_certificate_error(error),
-        None => matches!(wrapped.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))),
-    }
+    innermost
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
 
+mod corporate;
 mod device;
 mod dialer;
 mod dialer_tls;
@@ -9,6 +10,7 @@ mod dpop;
 mod lasting;
 mod oauth;
 mod oauth_field;
+mod oauth_guard;
 mod providers;
 mod raw;
 mod store;

@@ -284,7 +284,9 @@ impl Proxy {
                 return Ok(response);
             }
             Err(SendError::Unreachable(cause)) => format!("{grant}: cannot be reached: {cause}"),
-            Err(SendError::Broken { cause, .. }) => format!("{grant}: the connection broke before an answer: {cause}"),
+            Err(SendError::Broken { cause, .. }) => {
+                format!("{grant}: the connection broke before an answer: {}", in_words(&cause))
+            }
         };
         let problem = Problem::new(StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", detail);
         Err(Refusal::of(problem))
@@ -446,6 +448,11 @@ fn is_refused(response: &Response<ResponseBody>, sent: Scheme) -> bool {
             .is_some_and(|challenge| challenge.error.as_deref() == Some("invalid_token")),
         _ => false,
     }
+}
+
+/// Why a connection broke: its cause says more than it does itself.
+fn in_words(error: &hyper::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn challenge_in(headers: &HeaderMap, sent: Scheme) -> Option<Challenge> {
