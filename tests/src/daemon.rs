@@ -118,18 +118,28 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon of `folder` on a free port, or on `port`.
     pub async fn start(folder: &Path, port: u16) -> Self {
-        match Self::try_start(folder, port).await {
+        Self::start_in(folder, port, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    pub async fn start_in(folder: &Path, port: u16, environment: &[(&str, String)]) -> Self {
+        match Self::launch(folder, port, environment).await {
             Ok(daemon) => daemon,
             Err(ran) => panic!("the daemon did not start: {ran:?}"),
         }
     }
 
-    /// The same; a daemon that ends at once tells how.
+    /// Starts the daemon; one that ends at once tells how.
     pub async fn try_start(folder: &Path, port: u16) -> Result<Self, Ran> {
+        Self::launch(folder, port, &[]).await
+    }
+
+    async fn launch(folder: &Path, port: u16, environment: &[(&str, String)]) -> Result<Self, Ran> {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log"));
         let began = Instant::now();
         let mut child = command(folder)
             .args(["serve", "--log-format", "json", "--log-level", "trace", "--listen", &format!("127.0.0.1:{port}")])
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log.expect("the log can be written"))
             .spawn()

@@ -167,6 +167,12 @@ pub(crate) struct Add {
     /// Further certificate authorities (PEM).
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate to show where one is demanded (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its private key (PEM), where it is not in the same file.
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
     /// Do not log in.
     #[arg(long)]
     pub(crate) no_login: bool,

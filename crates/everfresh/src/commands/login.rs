@@ -1,14 +1,16 @@
 //! Adding servers and logging in.
 
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
-use everfresh_application::LoginWay;
+use everfresh_application::{ClientCertificate, LoginWay};
+use everfresh_infrastructure::http::{check_authorities, check_certificate};
 use everfresh_presentation::api::views::{LoginWish, NewOAuth, NewServer};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use url::Url;
 
 use super::{grant_in, path_of};
+use crate::browser;
 use crate::cli::{Add, Global, LoginHow, Open};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
@@ -22,11 +24,14 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
         headers.insert(name.trim().to_owned(), value.trim().to_owned());
     }
     let grant = grant_in(&add.name)?;
+    let (ca_file, client_certificate) = tls_files(&add)?;
     let server = NewServer {
         name: grant.server.to_string(),
         url: add.url,
         headers,
-        ca_file: add.ca_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
+        ca_file,
+        client_cert_file: client_certificate.as_ref().map(|files| files.cert_file.clone()),
+        client_key_file: client_certificate.and_then(|files| files.key_file),
         oauth: NewOAuth {
             issuer: add.issuer,
             client_id: add.client_id,
@@ -45,6 +50,18 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
         return Ok(Exit::Done);
     }
     login(api, global, &add.name, &add.how).await
+}
+
+/// The files that were named, as the daemon finds them, and only if they can be used.
+fn tls_files(add: &Add) -> Result<(Option<PathBuf>, Option<ClientCertificate>), Failure> {
+    let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let ca_file = add.ca_file.as_ref().map(whole);
+    let key_file = add.client_key.as_ref().map(whole);
+    let certificate = add.client_cert.as_ref().map(|file| ClientCertificate { cert_file: whole(file), key_file });
+    let unusable = |error: std::io::Error| Failure::new(Exit::Usage, error.to_string());
+    ca_file.as_deref().map_or(Ok(()), check_authorities).map_err(unusable)?;
+    certificate.as_ref().map_or(Ok(()), check_certificate).map_err(unusable)?;
+    Ok((ca_file, certificate))
 }
 
 pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow) -> Result<Exit, Failure> {
@@ -97,7 +114,7 @@ fn show_way(global: &Global, name: &str, started: &Value, how: &LoginHow, here: 
     } else if how.no_browser {
         output::note("Open this URL in a browser on this machine (from another one, use --paste or --device):");
         output::line(&url);
-    } else if let Err(cause) = open_url(global, &url) {
+    } else if let Err(cause) = browser::open(global.browser_cmd.as_deref(), &url) {
         output::note(format!("The browser could not be opened ({cause}). Open this URL on this machine:"));
         output::line(&url);
     } else {
@@ -195,32 +212,10 @@ pub(super) async fn open_page(api: &Api, global: &Global, open: &Open) -> Result
     }
     let link = api.post("/api/v1/page-link", None).await?;
     let url = output::text(&link["url"]);
-    if open.print || open_url(global, &url).is_err() {
+    if open.print || browser::open(global.browser_cmd.as_deref(), &url).is_err() {
         output::line(&url);
     }
     Ok(Exit::Done)
-}
-
-/// Opens a URL without a shell. Only https, or http on this machine: whoever wrote the metadata
-/// chose it.
-fn open_url(global: &Global, url: &str) -> Result<(), String> {
-    let parsed = Url::parse(url).map_err(|error| error.to_string())?;
-    let here = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    if parsed.scheme() != "https" && !(parsed.scheme() == "http" && here) {
-        return Err(format!("its scheme is {}", parsed.scheme()));
-    }
-    let Some(command) = &global.browser_cmd else {
-        return open::that_detached(url).map_err(|error| error.to_string());
-    };
-    let mut words: Vec<String> = command.split_whitespace().map(|word| word.replace("%s", url)).collect();
-    if !command.contains("%s") {
-        words.push(url.to_owned());
-    }
-    let mut words = words.into_iter();
-    let program = words.next().filter(|program| program != url).ok_or("--browser-cmd is empty")?;
-    let spawned =
-        Command::new(&program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    spawned.map(drop).map_err(|error| format!("{program}: {error}"))
 }
 
 #[cfg(test)]

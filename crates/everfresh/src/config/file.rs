@@ -11,10 +11,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use everfresh_application::{
-    LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings, ServerSource,
-    redirect_problem,
+    ClientCertificate, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings,
+    ServerSource, redirect_problem,
 };
 use everfresh_domain::LoginLimits;
+use everfresh_infrastructure::http::{check_authorities, check_certificate};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
@@ -209,17 +210,40 @@ fn server(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) 
     let enabled = section.truth(reader, "enabled").unwrap_or(true);
     let ca_file = section.text(reader, "ca_file").map(|(text, span)| {
         let path = folder.join(text);
-        if !path.is_file() {
-            reader.wrong(&span, format!("{}: there is no file {}", section.named("ca_file"), path.display()));
+        if let Err(error) = check_authorities(&path) {
+            reader.wrong(&span, format!("{}: {error}", section.named("ca_file")));
         }
         path
     });
+    let client_certificate = client_certificate(reader, &mut section, folder);
     let headers = section.section(reader, "headers").map(|headers| headers_of(reader, &headers)).unwrap_or_default();
     let oauth = section.section(reader, "oauth").map(|oauth| oauth_of(reader, oauth, folder)).unwrap_or_default();
     section.finish(reader);
     // The name is the caller's: a table does not know its own.
     let name = "unnamed".parse().expect("a valid name");
-    Some(ServerSettings { name, url: url?, enabled, headers, ca_file, oauth, source: ServerSource::File })
+    let source = ServerSource::File;
+    Some(ServerSettings { name, url: url?, enabled, headers, ca_file, client_certificate, oauth, source })
+}
+
+fn client_certificate(
+    reader: &mut Reader<'_>,
+    section: &mut Section<'_, '_>,
+    folder: &Path,
+) -> Option<ClientCertificate> {
+    let cert = section.text(reader, "client_cert_file");
+    let key_file = section.text(reader, "client_key_file").map(|(text, _)| folder.join(text));
+    let Some((text, span)) = cert else {
+        if key_file.is_some() {
+            let name = section.named("client_cert_file");
+            reader.problem(section.line(), format!("{name} is missing; a client_key_file is of no use without it"));
+        }
+        return None;
+    };
+    let certificate = ClientCertificate { cert_file: folder.join(text), key_file };
+    if let Err(error) = check_certificate(&certificate) {
+        reader.wrong(&span, format!("{}: {error}", section.named("client_cert_file")));
+    }
+    Some(certificate)
 }
 
 fn upstream_url(reader: &mut Reader<'_>, name: &str, text: String, span: &Range<usize>) -> Option<String> {

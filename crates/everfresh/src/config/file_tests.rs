@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use everfresh_testkit::corporate::Authority;
 use proptest::prelude::*;
 
 use super::*;
@@ -158,7 +159,15 @@ fn single_mistakes_have_their_own_words() {
         ("[refresh]\nmin_spacing = \"1ms\"", "at least 100 ms"),
         ("[login]\nclient_id_metadata_url = \"http://x\"", "https URL"),
         ("[master_key]\nfile = \"a\"\nkeychain = false", "one of file"),
-        ("[servers.a]\nurl = \"https://a\"\nca_file = \"no.pem\"", "there is no file /etc/everfresh/no.pem"),
+        (
+            "[servers.a]\nurl = \"https://a\"\nca_file = \"no.pem\"",
+            "file /etc/everfresh/no.pem cannot be used: there is no such file",
+        ),
+        ("[servers.a]\nurl = \"https://a\"\nclient_key_file = \"k.pem\"", "client_cert_file is missing"),
+        (
+            "[servers.a]\nurl = \"https://a\"\nclient_cert_file = \"c.pem\"",
+            "the client certificate /etc/everfresh/c.pem cannot be used: there is no such file",
+        ),
         ("[servers.a]\nurl = \"https://a\"\nheaders = { Authorization = \"x\" }", "everfresh sets this header"),
         ("[servers.a]\nurl = \"https://a\"\nheaders = { \"a b\" = \"x\" }", "not a valid header"),
         (
@@ -178,6 +187,38 @@ fn single_mistakes_have_their_own_words() {
     for (text, expected) in cases {
         let found = problems(text).join("\n");
         assert!(found.contains(expected), "{text}: {found}");
+    }
+}
+
+#[test]
+fn certificates_and_keys_are_read_and_belong_to_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new().unwrap();
+    authority.write(&folder.path().join("ca.pem")).unwrap();
+    authority.issue_client(folder.path(), "one").unwrap();
+    authority.issue_client(folder.path(), "two").unwrap();
+    std::fs::write(folder.path().join("prose.pem"), "no certificate").unwrap();
+    let told = |lines: &str| parse(&format!("[servers.a]\nurl = \"https://a\"\n{lines}"), folder.path());
+    for good in [
+        "ca_file = \"ca.pem\"",
+        "client_cert_file = \"one.pem\"\nclient_key_file = \"one-key.pem\"",
+        "client_cert_file = \"one-both.pem\"",
+    ] {
+        assert!(told(good).is_ok(), "{good}: {:?}", told(good));
+    }
+    let bad = [
+        ("ca_file = \"prose.pem\"", "3: servers.a.ca_file: the authority file", "it holds no certificate"),
+        ("client_cert_file = \"one.pem\"", "3: servers.a.client_cert_file: ", "it holds no private key"),
+        ("client_cert_file = \"one-key.pem\"", "the client certificate", "it holds no certificate"),
+        (
+            "client_cert_file = \"one.pem\"\nclient_key_file = \"two-key.pem\"",
+            "the client certificate's key",
+            "it does not belong to",
+        ),
+    ];
+    for (lines, place, cause) in bad {
+        let found = told(lines).unwrap_err()[0].to_string();
+        assert!(found.contains(place) && found.contains(cause), "{lines}: {found}");
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use everfresh_application::{
-    DpopSetting, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings, ServerSource,
-    ServerView, redirect_problem,
+    ClientCertificate, DpopSetting, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource,
+    ServerSettings, ServerSource, ServerView, redirect_problem,
 };
 use everfresh_domain::health::{AdminState, HealthAction, Level};
 use everfresh_domain::status::RefreshState;
@@ -232,6 +232,14 @@ pub struct NewServer {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
+    /// The certificate that is shown where one is demanded (PEM).
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub client_cert_file: Option<PathBuf>,
+    /// Its private key (PEM), where it is not in the same file.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub client_key_file: Option<PathBuf>,
     /// How it is logged in to; what is left out is discovered.
     #[serde(default)]
     pub oauth: NewOAuth,
@@ -279,6 +287,11 @@ impl TryFrom<NewServer> for ServerSettings {
         if let Some(problem) = new.oauth.redirect_uri.as_deref().and_then(redirect_problem) {
             return Err(format!("oauth.redirect_uri {problem}"));
         }
+        let client_certificate = match (new.client_cert_file, new.client_key_file) {
+            (None, None) => None,
+            (None, Some(_)) => return Err("a client_key_file is of no use without a client_cert_file".to_owned()),
+            (Some(cert_file), key_file) => Some(ClientCertificate { cert_file, key_file }),
+        };
         let oauth = OAuthSettings {
             issuer: new.oauth.issuer,
             client_id: new.oauth.client_id,
@@ -299,7 +312,8 @@ impl TryFrom<NewServer> for ServerSettings {
             redirect_uri: new.oauth.redirect_uri,
             limits: LoginLimits::default(),
         };
-        Ok(Self { headers: new.headers, ca_file: new.ca_file, oauth, ..Self::new(name, new.url) })
+        let (headers, ca_file) = (new.headers, new.ca_file);
+        Ok(Self { headers, ca_file, client_certificate, oauth, ..Self::new(name, new.url) })
     }
 }
 
