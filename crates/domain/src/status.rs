@@ -76,6 +76,8 @@ pub struct GrantStatus {
     pub unreadable: Option<String>,
     /// Grows with every token set, login and logout.
     pub generation: Generation,
+    /// Who issued them, once somebody has logged in.
+    pub issuer: Option<String>,
     /// The tokens, while logged in.
     pub tokens: Option<TokenFacts>,
     /// The state of its refresh.
@@ -123,6 +125,7 @@ impl GrantStatus {
             misconfigured: None,
             unreadable: None,
             generation: Generation::default(),
+            issuer: None,
             tokens: None,
             state: RefreshState::Idle,
             next_attempt_at: None,

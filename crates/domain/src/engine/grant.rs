@@ -287,6 +287,7 @@ impl Grant {
             misconfigured: self.misconfigured.clone(),
             unreadable: self.unreadable.clone(),
             generation: self.generation(),
+            issuer: facts.map(|facts| facts.issuer.clone()),
             tokens: facts.and_then(|facts| facts.tokens.clone()),
             state: self.state(),
             next_attempt_at: self.next_attempt_at(now, policy),

@@ -5,4 +5,5 @@ mod engine;
 mod health;
 mod kit;
 mod lifecycle;
+mod profiles;
 mod record;
