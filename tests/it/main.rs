@@ -11,6 +11,7 @@ mod life;
 mod login;
 mod many;
 mod outage;
+mod profile;
 mod sleep;
 mod stdio;
 mod stdio_upstream;

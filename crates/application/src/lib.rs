@@ -27,6 +27,6 @@ pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenVie
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
 pub use login::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted, PasteError};
 pub use settings::{
-    ClientCertificate, DpopSetting, LoginSettings, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting,
-    SecretSource, ServerSettings, ServerSource, redirect_problem,
+    ClientCertificate, DpopSetting, LoginSettings, LoginWay, OAuthSettings, OfflineAccess, ProfileSetting,
+    ResourceSetting, SecretSource, ServerSettings, ServerSource, redirect_problem,
 };

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use everfresh_domain::{LoginLimits, ServerName};
+use everfresh_domain::profile::PROFILES;
+use everfresh_domain::{LoginLimits, Profile, ServerName};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
@@ -57,6 +58,17 @@ impl ServerSettings {
     }
 }
 
+impl ServerSettings {
+    /// The provider's own ways, where it is known to have any. `issuer` is the login's.
+    pub fn profile(&self, issuer: &str) -> Option<&'static Profile> {
+        match &self.oauth.profile {
+            ProfileSetting::Auto => Profile::of(issuer, &self.url),
+            ProfileSetting::None => None,
+            ProfileSetting::Named(name) => Profile::named(name),
+        }
+    }
+}
+
 /// Who this client is to servers that want to know (mutual TLS). Files are read again when they
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,6 +109,9 @@ pub struct OAuthSettings {
     /// How long the provider lets a login live, where its answers do not tell.
     #[serde(default)]
     pub limits: LoginLimits,
+    /// Whose ways the provider has.
+    #[serde(default)]
+    pub profile: ProfileSetting,
 }
 
 /// Whether tokens are bound to a key that is proven with each request (DPoP, RFC 9449).
@@ -167,6 +182,19 @@ pub enum OfflineAccess {
     Never,
 }
 
+/// Which row of [`everfresh_domain::profile`] counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileSetting {
+    /// The one that the issuer's host or the server's says.
+    #[default]
+    Auto,
+    /// None: the general rules.
+    None,
+    /// This one. A name that this version does not know means the general rules.
+    Named(String),
+}
+
 /// Which resource indicator is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -178,6 +206,23 @@ pub enum ResourceSetting {
     None,
     /// This one, byte for byte.
     Uri(String),
+}
+
+impl FromStr for ProfileSetting {
+    type Err = String;
+
+    /// As people write it. The error says which names there are.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            name if Profile::named(name).is_some() => Ok(Self::Named(name.to_owned())),
+            unknown => {
+                let known: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+                Err(format!("the profile {unknown:?} is not known; use auto, none, or one of {}", known.join(", ")))
+            }
+        }
+    }
 }
 
 /// Where a secret is to be had. A secret itself never stands in the configuration.

@@ -158,6 +158,9 @@ pub(crate) struct Add {
     /// Where answers to logins come back to, for a client id that was registered with exactly this.
     #[arg(long, value_name = "URI")]
     pub(crate) redirect_uri: Option<String>,
+    /// The provider whose ways this one has: auto, none, or a name of docs/PROVIDERS.md.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// The authorization server, where it is not to be discovered.
     #[arg(long, value_name = "URL")]
     pub(crate) issuer: Option<String>,

@@ -33,7 +33,7 @@ pub(crate) use flow::ClientChoice;
 use flow::{Browser, Flow, Pending, Told, Way};
 pub use flow::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted};
 pub use pasted::PasteError;
-use terms::{binding, request, step_ups, wanted_scopes};
+use terms::{as_profiled, binding, request, step_ups, wanted_scopes};
 
 /// Ends that are kept for whoever asks late.
 const ENDS_KEPT: usize = 64;
@@ -87,7 +87,7 @@ impl LoginDesk {
         if let Some(pending) = self.pending_login(&route.grant, fits) {
             return Ok(pending);
         }
-        let discovered = self.parts.discovery.discover(server, route.seat.challenge()).await?;
+        let discovered = as_profiled(server, self.parts.discovery.discover(server, route.seat.challenge()).await?);
         // A record that cannot be read is what a new login mends: it takes its place, set aside.
         let record = match self.parts.vault.read(&route.grant).await {
             Err(StoreError::Unreadable { .. }) => None,

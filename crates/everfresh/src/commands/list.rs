@@ -96,6 +96,8 @@ pub(super) async fn show(api: &Api, name: &str, format: Output) -> Result<Exit, 
         ("name", name_of(&server)),
         ("url", output::text(&server["url"])),
         ("source", output::text(&server["source"])),
+        ("issuer", output::text(&server["issuer"])),
+        ("profile", profile_of(&server)),
         ("level", output::text(&health["level"])),
         ("summary", output::text(&health["summary"])),
         ("detail", output::text(&health["detail"])),
@@ -122,6 +124,16 @@ pub(super) async fn show(api: &Api, name: &str, format: Output) -> Result<Exit, 
         output::line(format!("{title:<20}{value}"));
     }
     Ok(Exit::Done)
+}
+
+/// The provider's profile with what people should know of it.
+fn profile_of(server: &Value) -> String {
+    let profile = &server["profile"];
+    match (profile["name"].as_str(), profile["note"].as_str()) {
+        (None, _) => "-".to_owned(),
+        (Some(name), None) => name.to_owned(),
+        (Some(name), Some(note)) => format!("{name} ({note})"),
+    }
 }
 
 pub(super) async fn journal(api: &Api, journal: &Journal) -> Result<Exit, Failure> {

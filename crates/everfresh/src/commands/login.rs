@@ -39,6 +39,7 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
             scopes: add.scope,
             resource: add.resource,
             dpop: add.dpop,
+            profile: add.profile,
             redirect_uri: add.redirect_uri,
             login_way: if add.how.device { LoginWay::Device } else { LoginWay::Browser },
             ..NewOAuth::default()
@@ -202,6 +203,9 @@ async fn succeeded(api: &Api, name: &str, ended: &Value) -> Result<Exit, Failure
         ended["scopes_not_granted"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !missing.is_empty() {
         output::note(format!("{name}: asked for, and not granted by the provider: {}", missing.join(" ")));
+    }
+    if let Some(note) = server["profile"]["note"].as_str() {
+        output::note(format!("{}: {note}", output::text(&server["profile"]["title"])));
     }
     Ok(Exit::Done)
 }

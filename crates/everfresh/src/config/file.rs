@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use everfresh_application::{
-    ClientCertificate, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource, ServerSettings,
-    ServerSource, redirect_problem,
+    ClientCertificate, LoginWay, OAuthSettings, OfflineAccess, ProfileSetting, ResourceSetting, SecretSource,
+    ServerSettings, ServerSource, redirect_problem,
 };
 use everfresh_domain::LoginLimits;
 use everfresh_infrastructure::http::{check_authorities, check_certificate};
@@ -319,6 +319,7 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
         let wrong = |error| reader.wrong(&span, format!("{} = {error}", section.named("dpop")));
         text.parse().map_err(wrong).ok()
     });
+    let profile = profile(reader, &mut section);
     let extra = section.section(reader, "extra_params");
     let extra_params = extra
         .iter()
@@ -342,7 +343,16 @@ fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path
         redirect_uri,
         limits,
         dpop: dpop.unwrap_or_default(),
+        profile,
     }
+}
+
+fn profile(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> ProfileSetting {
+    let Some((text, span)) = section.text(reader, "profile") else { return ProfileSetting::Auto };
+    text.parse().unwrap_or_else(|error: String| {
+        reader.wrong(&span, format!("{}: {error}", section.named("profile")));
+        ProfileSetting::Auto
+    })
 }
 
 fn login_way(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> LoginWay {

@@ -39,6 +39,7 @@ resource = "auto"
 extra_params = { audience = "..." }
 idle_limit = "90d"
 absolute_limit = "365d"
+profile = "entra"
 "#;
 
 fn problems(text: &str) -> Vec<String> {
@@ -60,6 +61,7 @@ fn the_example_of_the_manual_is_read_whole() {
     assert_eq!(oauth.extra_params["audience"], "...");
     assert_eq!(oauth.limits.idle, Some(Duration::from_secs(90 * 86_400)));
     assert_eq!(oauth.limits.absolute, Some(Duration::from_secs(365 * 86_400)));
+    assert_eq!(oauth.profile, ProfileSetting::Named("entra".into()));
     assert_eq!(config.servers[0].headers["X-Tenant"], "acme");
     assert!(config.listen_is_chosen);
 }
@@ -177,6 +179,10 @@ fn single_mistakes_have_their_own_words() {
         (
             "[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\nclient_id = \"c\"\nclient_secret = {}",
             "exactly one of",
+        ),
+        (
+            "[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\nprofile = \"googel\"",
+            "4: servers.a.oauth.profile: the profile \"googel\" is not known; use auto, none, or one of apify",
         ),
         ("servers = { a = 1 }", "must be a table"),
         ("[login]\nredirect_host = \"example.com\"", "not a name of this machine"),

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use everfresh_application::ports::{INVALID_DPOP_PROOF, USE_DPOP_NONCE};
-use everfresh_domain::{Failure, FailureClass, Timestamp, TokenResponse};
+use everfresh_domain::profile::means_refused;
+use everfresh_domain::{Failure, FailureClass, Profile, Timestamp, TokenResponse};
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Map, Value};
@@ -17,15 +18,6 @@ use super::wire::{Answer, Body};
 
 /// The longest error code that is shown.
 const CODE_MAX: usize = 64;
-
-/// Words for `invalid_grant` of providers that have their own (GitHub, Slack, Supabase).
-const REFUSED: [&str; 5] = [
-    "invalid_grant",
-    "bad_refresh_token",
-    "invalid_refresh_token",
-    "refresh_token_not_found",
-    "refresh_token_already_used",
-];
 
 /// Words for `invalid_client` of providers that have their own (GitHub, Slack).
 const UNKNOWN_CLIENT: [&str; 4] =
@@ -48,15 +40,16 @@ const SUBCODES: [(&str, &str); 9] = [
     ("token_expired", "the refresh token has expired"),
 ];
 
-/// Tokens, or what the refusal means. `now` is for a `Retry-After` that is a date.
-pub(super) fn classify(answer: &Answer, now: Timestamp) -> Result<TokenResponse, Failure> {
+/// Tokens, or what the refusal means. `now` is for a `Retry-After` that is a date; `profile` knows
+/// the provider's own words.
+pub(super) fn classify(answer: &Answer, now: Timestamp, profile: Option<&Profile>) -> Result<TokenResponse, Failure> {
     let retry_after = retry_after(&answer.headers, now);
     let status = answer.status;
     let members = match &answer.body {
         Body::Whole(body) => members(body),
         Body::TooLong | Body::Broken => None,
     };
-    let error = members.as_ref().and_then(error_in);
+    let error = members.as_ref().and_then(|members| error_in(members, profile));
     if let (true, None, Some(members)) = (status.is_success(), &error, &members)
         && let Some(tokens) = tokens(members, date(&answer.headers, DATE))
     {
@@ -75,18 +68,18 @@ pub(super) fn classify(answer: &Answer, now: Timestamp) -> Result<TokenResponse,
 /// What an answer means that brings no tokens and should have brought something else.
 pub(super) fn refusal(answer: &Answer, now: Timestamp) -> Failure {
     let surprising = |_| Failure::without_answer(FailureClass::Provider, "the provider answered with tokens");
-    classify(answer, now).map_or_else(|failure| failure, surprising)
+    classify(answer, now, None).map_or_else(|failure| failure, surprising)
 }
 
 /// An error as the provider told it.
 struct ProviderError {
     /// The code, printable and short.
     code: String,
-    /// What it means where the words around the code say more than the code.
+    /// What it means where code and words around it are a provider's own.
     class: Option<FailureClass>,
 }
 
-fn error_in(members: &Map<String, Value>) -> Option<ProviderError> {
+fn error_in(members: &Map<String, Value>, profile: Option<&Profile>) -> Option<ProviderError> {
     let nested = members.get("error").and_then(Value::as_object);
     let code = text(members, "error")
         .or_else(|| nested.and_then(|nested| text(nested, "code").or_else(|| text(nested, "type"))))
@@ -100,8 +93,7 @@ fn error_in(members: &Map<String, Value>) -> Option<ProviderError> {
     if aadsts("90009") {
         return Some(ProviderError { code: "invalid_scope".into(), class: Some(FailureClass::Shape) });
     }
-    // Atlassian's words for a dead refresh token.
-    let dead = code == "unauthorized_client" && description == "refresh_token is invalid";
+    let dead = means_refused(code, description, profile);
     Some(ProviderError { code: printable(code), class: dead.then_some(FailureClass::Refused) })
 }
 
@@ -124,7 +116,7 @@ fn subcode_in(members: &Map<String, Value>) -> Option<String> {
 fn by_code(error: &ProviderError, status: StatusCode, retry_after: Option<Duration>) -> (FailureClass, String) {
     let code = error.code.as_str();
     let message = format!("the provider answered {} with the error {code}", status.as_u16());
-    if REFUSED.contains(&code) {
+    if error.class == Some(FailureClass::Refused) {
         return (FailureClass::Refused, message);
     }
     if is_transient(status) || TRANSIENT.contains(&code) {

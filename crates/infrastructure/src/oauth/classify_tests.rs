@@ -17,7 +17,7 @@ fn answer(status: u16, headers: &[(HeaderName, &'static str)], body: &[u8]) -> A
 }
 
 fn class(status: u16, body: &str) -> Option<FailureClass> {
-    classify(&answer(status, &[], body.as_bytes()), NOW).err().map(|failure| failure.class)
+    classify(&answer(status, &[], body.as_bytes()), NOW, None).err().map(|failure| failure.class)
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_a_provider_says_more_narrowly_is_shown_with_its_meaning() {
         (r#"{"error":"invalid_grant","suberror":""}"#, None),
     ];
     for (body, told) in rows {
-        let failure = classify(&answer(400, &[], body.as_bytes()), NOW).unwrap_err();
+        let failure = classify(&answer(400, &[], body.as_bytes()), NOW, None).unwrap_err();
         assert_eq!(
             (failure.subcode.as_deref(), failure.oauth_error.as_deref()),
             (told, Some("invalid_grant")),
@@ -107,7 +107,7 @@ fn what_a_provider_says_more_narrowly_is_shown_with_its_meaning() {
 
 #[test]
 fn a_pause_is_read_from_seconds_and_from_a_date() {
-    let failure = |value| classify(&answer(503, &[(RETRY_AFTER, value)], b""), NOW).unwrap_err();
+    let failure = |value| classify(&answer(503, &[(RETRY_AFTER, value)], b""), NOW, None).unwrap_err();
     assert_eq!(failure("120").retry_after, Some(Duration::from_secs(120)));
     assert_eq!(failure("120").class, FailureClass::RateLimited);
     assert_eq!(failure("Wed, 18 Nov 2026 11:08:40 GMT").retry_after, Some(Duration::from_secs(120)));
@@ -119,27 +119,27 @@ fn a_pause_is_read_from_seconds_and_from_a_date() {
 #[test]
 fn a_body_that_breaks_off_may_have_cost_the_token_and_a_long_one_is_not_read() {
     let broken = Answer { body: Body::Broken, ..answer(200, &[], b"") };
-    assert_eq!(classify(&broken, NOW).unwrap_err().class, FailureClass::AnswerLost);
+    assert_eq!(classify(&broken, NOW, None).unwrap_err().class, FailureClass::AnswerLost);
     let broken_error = Answer { body: Body::Broken, ..answer(502, &[], b"") };
-    assert_eq!(classify(&broken_error, NOW).unwrap_err().class, FailureClass::Provider);
+    assert_eq!(classify(&broken_error, NOW, None).unwrap_err().class, FailureClass::Provider);
     let long = Answer { body: Body::TooLong, ..answer(200, &[], b"") };
-    assert_eq!(classify(&long, NOW).unwrap_err().class, FailureClass::Provider);
+    assert_eq!(classify(&long, NOW, None).unwrap_err().class, FailureClass::Provider);
 }
 
 #[test]
 fn the_clock_of_the_provider_is_read() {
     let headers = [(DATE, "Wed, 18 Nov 2026 11:06:40 GMT")];
-    let response = classify(&answer(200, &headers, br#"{"access_token":"a"}"#), NOW).unwrap();
+    let response = classify(&answer(200, &headers, br#"{"access_token":"a"}"#), NOW, None).unwrap();
     assert_eq!(response.date, Some(NOW));
 }
 
 #[test]
 fn nothing_of_a_body_is_shown_but_its_code_cut_and_cleaned() {
     let body = format!(r#"{{"error":"{}\u001b[31m","error_description":"canary"}}"#, "x".repeat(200));
-    let failure = classify(&answer(400, &[], body.as_bytes()), NOW).unwrap_err();
+    let failure = classify(&answer(400, &[], body.as_bytes()), NOW, None).unwrap_err();
     assert_eq!(failure.oauth_error.as_deref(), Some("x".repeat(CODE_MAX).as_str()));
     for body in ["<html>canary</html>", r#"{"message":"canary"}"#, r#"{"error":"e","refresh_token":"canary"}"#] {
-        let failure = classify(&answer(400, &[], body.as_bytes()), NOW).unwrap_err();
+        let failure = classify(&answer(400, &[], body.as_bytes()), NOW, None).unwrap_err();
         assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
     }
 }
@@ -147,7 +147,7 @@ fn nothing_of_a_body_is_shown_but_its_code_cut_and_cleaned() {
 proptest! {
     #[test]
     fn no_answer_makes_it_panic(status in 200_u16..600, body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        drop(classify(&answer(status, &[], &body), NOW));
+        drop(classify(&answer(status, &[], &body), NOW, None));
     }
 
     #[test]

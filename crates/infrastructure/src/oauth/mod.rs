@@ -31,7 +31,7 @@ pub(crate) mod fuzzing {
         body: Bytes,
         now: Timestamp,
     ) -> Result<TokenResponse, Failure> {
-        classify::classify(&Answer { status, headers, body: Body::Whole(body) }, now)
+        classify::classify(&Answer { status, headers, body: Body::Whole(body) }, now, None)
     }
 
     pub(crate) fn documents(body: &[u8]) {
@@ -104,7 +104,8 @@ impl HttpOAuth {
         }
     }
 
-    /// Sends a token request, proven where `binding` has a key, and reads what comes back.
+    /// Sends a token request, proven where `binding` has a key, and reads what comes back in the way
+    /// of its issuer's profile.
     async fn tokens(
         &self,
         server: &ServerSettings,
@@ -115,7 +116,11 @@ impl HttpOAuth {
             Some(prover) => self.send_proven(server, &prover, request).await?,
             None => self.send(server, request).await?,
         };
-        classify::classify(&answer, self.clock.now())
+        let profile = server.profile(&binding.client.issuer);
+        let mut response = classify::classify(&answer, self.clock.now(), profile)?;
+        let known = profile.and_then(|profile| profile.refresh_token_lifetime);
+        response.refresh_token_expires_in = response.refresh_token_expires_in.or(known);
+        Ok(response)
     }
 
     /// Sends `request` with a proof. Where that lacks the server's nonce, it goes out once more.

@@ -1,15 +1,19 @@
-//! Every provider that is known, over HTTP: a login is made once, and kept.
+//! Every provider that is known, over HTTP: a login is made once, kept, and seen to end.
+//!
+//! A preset that has a row in the table of profiles is met with it, and then without: a row that
+//! changes nothing would be no row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use everfresh_application::{
-    AppError, Application, CallbackQuery, LoginSettings, OAuthSettings, Parts, RefreshOutcome, ResourceSetting,
+    AppError, Application, CallbackQuery, LoginSettings, OAuthSettings, Parts, ProfileSetting, RefreshOutcome,
     ServerSettings,
 };
 use everfresh_domain::login::LoginOutcome;
-use everfresh_domain::{GrantId, Policy, Secret};
+use everfresh_domain::profile::{PROFILES, Profile};
+use everfresh_domain::{FailureClass, GrantId, GrantStatus, Policy, Secret};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
 use everfresh_infrastructure::proof::Es256Proofs;
@@ -19,7 +23,7 @@ use everfresh_testkit::canary;
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::metrics::CountingMetrics;
-use everfresh_testkit::provider::{Model, Preset, ProviderServer, ResourceRule, presets};
+use everfresh_testkit::provider::{Counters, ExpiresIn, Model, Preset, ProviderServer, presets};
 
 pub(crate) const REDIRECT: &str = "http://127.0.0.1:7411/oauth/callback";
 
@@ -75,59 +79,124 @@ pub(crate) async fn log_in(app: &Application, provider: &ProviderServer) -> Resu
         code: answer.get("code").map(Secret::new),
         state: answer.get("state").map(Secret::new),
         iss: answer.get("iss").cloned(),
+        error: answer.get("error").cloned(),
         ..CallbackQuery::default()
     };
     Ok(app.finish_login(answer).await?.outcome)
 }
 
-/// Two refreshes; the first may take the provider's objections to the request's shape.
-async fn refresh_twice(app: &Application, preset: &Preset) {
-    let mut refreshed = 0;
-    for _ in 0..8 {
-        match app.refresh(&grant()).await.unwrap() {
-            RefreshOutcome::Refreshed(_) => refreshed += 1,
-            RefreshOutcome::Failed(status) => {
-                let shape = status.last_failure.as_ref().and_then(|last| last.failure.oauth_error.clone());
-                assert!(
-                    shape.is_some_and(|code| ["invalid_target", "invalid_scope"].contains(&code.as_str())),
-                    "{}: {status:?}",
-                    preset.name
-                );
-            }
-            RefreshOutcome::NotPossible(status) => panic!("{}: {status:?}", preset.name),
-        }
-        if refreshed == 2 {
-            return;
+/// One refresh, past everfresh's own limits.
+async fn refresh(app: &Application) -> RefreshOutcome {
+    loop {
+        let outcome = app.refresh(&grant()).await.unwrap();
+        let held = |status: &GrantStatus| {
+            status.last_failure.as_ref().is_some_and(|last| last.failure.class == FailureClass::HeldBack)
+        };
+        if !matches!(&outcome, RefreshOutcome::Failed(status) if held(status)) {
+            return outcome;
         }
     }
-    panic!("{}: refreshed {refreshed} times", preset.name);
+}
+
+/// What a login with one provider came to.
+#[derive(Debug, PartialEq)]
+struct Story {
+    login: LoginOutcome,
+    /// Of two refreshes.
+    refreshed: usize,
+    /// What the provider saw until then.
+    counters: Counters,
+    refresh_token_lifetime: Option<Duration>,
+    /// Of the refreshes after the provider ended the login.
+    reason: &'static str,
+}
+
+async fn story(oauth: &Arc<HttpOAuth>, preset: &Preset, profile: ProfileSetting) -> Story {
+    let mut model = Model::new(preset.behaviour.clone());
+    model.switches = preset.switches.clone();
+    let provider = ProviderServer::start(model).await.unwrap();
+    let port = provider.address().port().to_string();
+    provider.with(|model| {
+        let told = &mut model.switches.token_endpoint_told;
+        *told = told.take().map(|url| url.replace("{port}", &port));
+    });
+    let upstream = McpServer::start(&provider).await.unwrap();
+    let app = application(oauth, &MemoryStore::default(), REDIRECT).await;
+    let asked = OAuthSettings { scopes: vec!["read".into()], profile, ..OAuthSettings::default() };
+    app.add_server(ServerSettings { oauth: asked, ..ServerSettings::new(grant().server, upstream.url()) })
+        .await
+        .unwrap();
+    let login = log_in(&app, &provider).await.unwrap();
+    let mut refreshed = 0;
+    for _ in 0..2 {
+        refreshed += usize::from(matches!(refresh(&app).await, RefreshOutcome::Refreshed(_)));
+    }
+    let view = app.server(&grant()).unwrap();
+    if login == LoginOutcome::Succeeded {
+        assert!(app.token(&grant()).await.is_ok() && view.status.has_valid_token(app.now()), "{}", preset.name);
+    }
+    let counters = provider.with(|model| model.counters);
+    provider.with(Model::revoke_all);
+    // The current refresh token is refused, and then the one before, where there is one.
+    for _ in 0..2 {
+        refresh(&app).await;
+    }
+    let reason = app.server(&grant()).unwrap().health.reason.as_str();
+    app.shutdown().await;
+    let refresh_token_lifetime = view.status.tokens.and_then(|tokens| tokens.refresh_token_lifetime);
+    Story { login, refreshed, counters, refresh_token_lifetime, reason }
+}
+
+/// What is to come of a login with `preset`: not one request more than needed.
+fn expected(preset: &Preset) -> Story {
+    let refreshes = if preset.behaviour.issues_refresh_tokens { 2 } else { 0 };
+    let told = preset.behaviour.refresh_lifetime.filter(|_| preset.behaviour.tells_refresh_lifetime);
+    // A login without refresh token has an end where its token's is told.
+    let unrefreshed = if preset.switches.expires_in == ExpiresIn::Absent { "ok" } else { "no_refresh_token" };
+    let known = preset.profile.and_then(Profile::named).and_then(|profile| profile.refresh_token_lifetime);
+    Story {
+        login: LoginOutcome::Succeeded,
+        refreshed: refreshes,
+        counters: Counters {
+            token_requests: 1 + refreshes as u64,
+            refreshes: refreshes as u64,
+            registrations: 1,
+            authorizations: 1,
+            exchanges: 1,
+            rejected: 1,
+            ..Counters::default()
+        },
+        refresh_token_lifetime: told.or(known),
+        reason: if refreshes > 0 { "refresh_token_rejected" } else { unrefreshed },
+    }
+}
+
+fn setting(preset: &Preset) -> ProfileSetting {
+    preset.profile.map_or(ProfileSetting::Auto, |name| ProfileSetting::Named(name.to_owned()))
 }
 
 #[tokio::test]
-async fn the_login_of_every_known_provider_is_kept() {
-    let oauth = oauth();
-    for preset in presets() {
-        let mut model = Model::new(preset.behaviour.clone());
-        model.switches = preset.switches.clone();
-        let provider = ProviderServer::start(model).await.unwrap();
-        let upstream = McpServer::start(&provider).await.unwrap();
-        let app = application(&oauth, &MemoryStore::default(), REDIRECT).await;
-        let rejects = preset.switches.resource == ResourceRule::Rejected;
-        let resource = if rejects { ResourceSetting::None } else { ResourceSetting::Auto };
-        let asked = OAuthSettings { resource, scopes: vec!["read".into()], ..OAuthSettings::default() };
-        let server = ServerSettings { oauth: asked, ..ServerSettings::new(grant().server, upstream.url()) };
-        app.add_server(server).await.unwrap();
-        assert_eq!(log_in(&app, &provider).await.unwrap(), LoginOutcome::Succeeded, "{}", preset.name);
-        if preset.behaviour.issues_refresh_tokens {
-            refresh_twice(&app, &preset).await;
-            assert_eq!(app.server(&grant()).unwrap().health.reason.as_str(), "ok", "{}", preset.name);
-        }
-        assert!(app.token(&grant()).await.is_ok(), "{}", preset.name);
-        let view = app.server(&grant()).unwrap();
-        assert!(view.status.has_valid_token(app.now()), "{}", preset.name);
-        let counters = provider.with(|model| model.counters);
-        let seen = (counters.registrations, counters.authorizations, counters.exchanges, counters.reuses);
-        assert_eq!(seen, (1, 1, 1, 0), "{}", preset.name);
-        app.shutdown().await;
+async fn the_login_of_every_known_provider_is_kept_and_its_end_is_understood() {
+    let (oauth, presets) = (oauth(), presets());
+    for preset in &presets {
+        assert_eq!(story(&oauth, preset, setting(preset)).await, expected(preset), "{}", preset.name);
     }
+    let profiled = presets.iter().filter(|preset| preset.profile.is_some()).count();
+    println!("{} providers tested, {profiled} of them with a profile", presets.len());
+}
+
+#[tokio::test]
+async fn without_its_row_a_provider_is_not_understood() {
+    let oauth = oauth();
+    for preset in presets().iter().filter(|preset| preset.profile.is_some()) {
+        let holds = story(&oauth, preset, ProfileSetting::None).await == expected(preset);
+        assert_eq!(holds, preset.general_rules_suffice, "{}", preset.name);
+    }
+}
+
+#[test]
+fn every_row_is_met_in_a_test() {
+    let met: BTreeSet<_> = presets().iter().filter_map(|preset| preset.profile).collect();
+    let rows: BTreeSet<_> = PROFILES.iter().map(|profile| profile.name).collect();
+    assert_eq!(met, rows);
 }

@@ -213,37 +213,41 @@ fn faults() -> Vec<Case> {
     ]
 }
 
+fn dead(status: u16, body: &str) -> Value {
+    json!({ "dead_token": { "status": status, "body": body } })
+}
+
 /// The words in which a dead refresh token is refused.
 fn refusals() -> Vec<Case> {
     vec![
         (
             AfterTheEnd,
-            json!({ "refusal": "invalid_grant" }),
+            dead(400, r#"{"error":"invalid_grant"}"#),
             [IN, "refresh_token_rejected: the provider answered 400 with the error invalid_grant", DEAD, IN],
         ),
         (
             AfterTheEnd,
-            json!({ "refusal": "bad_refresh_token" }),
+            dead(200, r#"{"error":"bad_refresh_token"}"#),
             [IN, "refresh_token_rejected: the provider answered 200 with the error bad_refresh_token", DEAD, IN],
         ),
         (
             AfterTheEnd,
-            json!({ "refusal": "not_ok" }),
+            dead(200, r#"{"ok":false,"error":"invalid_refresh_token"}"#),
             [IN, "refresh_token_rejected: the provider answered 200 with the error invalid_refresh_token", DEAD, IN],
         ),
         (
             AfterTheEnd,
-            json!({ "refusal": "unauthorized" }),
+            dead(401, r#"{"error":"invalid_grant"}"#),
             [IN, "refresh_token_rejected: the provider answered 401 with the error invalid_grant", DEAD, IN],
         ),
         (
             AfterTheEnd,
-            json!({ "refusal": "forbidden" }),
+            dead(403, r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#),
             [IN, "refresh_token_rejected: the provider answered 403 with the error unauthorized_client", DEAD, IN],
         ),
         (
             AfterTheEnd,
-            json!({ "refusal": "invalid_request" }),
+            dead(400, r#"{"error":"invalid_request"}"#),
             [
                 IN,
                 "retrying_provider: the provider answered 400 with the error invalid_request",
@@ -251,7 +255,7 @@ fn refusals() -> Vec<Case> {
                 IN,
             ],
         ),
-        (AfterTheEnd, json!({ "refusal": "prose" }), [IN, NO_JSON, NO_JSON, IN]),
+        (AfterTheEnd, dead(400, r#"The refresh token is invalid or expired."#), [IN, NO_JSON, NO_JSON, IN]),
     ]
 }
 
@@ -435,8 +439,8 @@ async fn no_switch_and_no_way_of_setting_one_is_left_out() {
     }
     let defaults = json!(Switches::default());
     for (switch, default) in defaults.as_object().unwrap() {
-        // Bound tokens have a story of their own, in `dpop.rs`.
-        if switch == "upstream" || switch == "dpop" {
+        // Bound tokens have a story of their own, in `dpop.rs`; so has the scope, in `providers.rs`.
+        if ["upstream", "dpop", "offline_access"].contains(&switch.as_str()) {
             continue;
         }
         let met = met.get(switch).unwrap_or_else(|| panic!("no case sets {switch}"));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use everfresh_application::{
-    ClientCertificate, DpopSetting, LoginWay, OAuthSettings, OfflineAccess, ResourceSetting, SecretSource,
-    ServerSettings, ServerSource, ServerView, redirect_problem,
+    ClientCertificate, DpopSetting, LoginWay, OAuthSettings, OfflineAccess, ProfileSetting, ResourceSetting,
+    SecretSource, ServerSettings, ServerSource, ServerView, redirect_problem,
 };
 use everfresh_domain::health::{AdminState, HealthAction, Level};
 use everfresh_domain::status::RefreshState;
@@ -36,6 +36,21 @@ pub struct Server {
     pub refresh: Refresh,
     /// Its logins.
     pub login: Login,
+    /// Who issues its tokens; null before the first login.
+    pub issuer: Option<String>,
+    /// The provider's own ways, where it is known to have any.
+    pub profile: Option<ProviderProfile>,
+}
+
+/// A provider that is known.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProviderProfile {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// What people should know who log in there.
+    pub note: Option<&'static str>,
 }
 
 /// How a grant is.
@@ -143,6 +158,8 @@ pub struct Login {
 impl From<&ServerView> for Server {
     fn from(view: &ServerView) -> Self {
         let (settings, status) = (&view.settings, &view.status);
+        let issuer = status.issuer.clone().or_else(|| settings.oauth.issuer.clone());
+        let profile = settings.profile(issuer.as_deref().unwrap_or_default());
         Self {
             name: status.id.server.to_string(),
             account: status.id.account.to_string(),
@@ -169,6 +186,12 @@ impl From<&ServerView> for Server {
                 needed_scopes: status.needed_scopes.clone(),
                 client_secret_expires_at: status.client_secret_expires_at,
             },
+            issuer,
+            profile: profile.map(|profile| ProviderProfile {
+                name: profile.name,
+                title: profile.title,
+                note: profile.note,
+            }),
         }
     }
 }
@@ -269,6 +292,8 @@ pub struct NewOAuth {
     pub offline_access: OfflineAccess,
     /// Where answers come back to, for clients registered by hand: https, or http on this machine.
     pub redirect_uri: Option<String>,
+    /// `auto`, `none`, or the name of the provider whose ways this one has.
+    pub profile: Option<String>,
 }
 
 impl TryFrom<NewServer> for ServerSettings {
@@ -311,6 +336,7 @@ impl TryFrom<NewServer> for ServerSettings {
             offline_access: new.oauth.offline_access,
             redirect_uri: new.oauth.redirect_uri,
             limits: LoginLimits::default(),
+            profile: new.oauth.profile.as_deref().map_or(Ok(ProfileSetting::Auto), str::parse)?,
         };
         let (headers, ca_file) = (new.headers, new.ca_file);
         Ok(Self { headers, ca_file, client_certificate, oauth, ..Self::new(name, new.url) })

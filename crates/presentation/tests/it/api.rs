@@ -26,6 +26,7 @@ fn still_member(name: &str, value: Value, home: &Home) -> Value {
     match (name, value.as_str()) {
         ("duration_ms", None) => json!("[duration]"),
         (_, None) => still(value, home),
+        ("issuer", Some(url)) => json!(url.replace(home.provider.url(), "[provider]")),
         ("attempt_id", Some(_)) => json!("[attempt]"),
         ("summary", Some(text)) => {
             let timed = text.split_once(" for ").map(|(words, _)| format!("{words} for [time]"));
@@ -64,6 +65,7 @@ async fn a_grant_looks_like_this() {
             "reason": "ok",
             "summary": "Token refresh scheduled for [time]"
           },
+          "issuer": "[provider]",
           "login": {
             "client_secret_expires_at": null,
             "needed_scopes": [],
@@ -72,6 +74,7 @@ async fn a_grant_looks_like_this() {
             "requested_scopes": []
           },
           "name": "demo",
+          "profile": null,
           "refresh": {
             "last_attempt_at": null,
             "last_error": null,
@@ -117,6 +120,7 @@ async fn a_grant_before_its_login_looks_like_this() {
         "reason": "login_required",
         "summary": "Login required"
       },
+      "issuer": null,
       "login": {
         "client_secret_expires_at": null,
         "needed_scopes": [],
@@ -125,6 +129,7 @@ async fn a_grant_before_its_login_looks_like_this() {
         "requested_scopes": []
       },
       "name": "new",
+      "profile": null,
       "refresh": {
         "last_attempt_at": null,
         "last_error": null,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use everfresh_domain::Timestamp;
 use serde_json::json;
 
+use super::codes::Lasting;
 use super::model::{Form, Model, Reply};
 
 /// The grant type of a device code.
@@ -88,7 +89,7 @@ impl Model {
                 let scope = std::mem::take(&mut device.scope);
                 self.devices.remove(&code);
                 self.counters.exchanges += 1;
-                self.first_tokens(now, scope)
+                self.first_tokens(now, scope, Lasting::Yes)
             }
         }
     }

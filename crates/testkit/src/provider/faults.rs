@@ -3,25 +3,7 @@
 use serde_json::{Value, json};
 
 use super::model::{Manner, Reply};
-use super::switches::{Fault, Refusal};
-
-/// What a dead refresh token is answered with.
-pub(super) fn refused(refusal: Refusal) -> Reply {
-    match refusal {
-        Refusal::InvalidGrant => Reply::error(400, "invalid_grant"),
-        Refusal::BadRefreshToken => Reply::error(200, "bad_refresh_token"),
-        Refusal::NotOk => Reply::json(200, &json!({ "ok": false, "error": "invalid_refresh_token" })),
-        Refusal::Unauthorized => Reply::error(401, "invalid_grant"),
-        Refusal::Forbidden => Reply::json(
-            403,
-            &json!({ "error": "unauthorized_client", "error_description": "refresh_token is invalid" }),
-        ),
-        Refusal::InvalidRequest => Reply::error(400, "invalid_request"),
-        Refusal::Prose => {
-            Reply { status: 400, body: "The refresh token is invalid or expired.".into(), ..Reply::default() }
-        }
-    }
-}
+use super::switches::Fault;
 
 /// What goes out instead; `processed` is what would have.
 pub(super) fn faulty(fault: Fault, processed: Reply) -> Reply {

@@ -3,6 +3,7 @@
 
 mod bound;
 mod client;
+mod codes;
 mod devices;
 mod faults;
 mod http;
@@ -19,6 +20,6 @@ pub(crate) use model::http_date;
 pub use model::{Access, Behaviour, Counters, Manner, Model, Reply, Rotation};
 pub use presets::{Preset, presets};
 pub use switches::{
-    AuthRule, DpopRule, DpopSwitches, ExpiresIn, Fault, RefreshTokenShape, Refusal, ResourceRule, Switches,
-    UpstreamFault,
+    AuthRule, DeadToken, DpopRule, DpopSwitches, ExpiresIn, Fault, OfflineRule, RefreshTokenShape, ResourceRule,
+    Switches, UpstreamFault,
 };

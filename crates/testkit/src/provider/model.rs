@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use everfresh_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use super::codes::{Code, Lasting};
 use super::devices::{DEVICE_CODE_GRANT, Device};
-use super::faults::{faulty, form_encoded, refused};
-use super::switches::{AuthRule, ExpiresIn, Fault, RefreshTokenShape, ResourceRule, Switches, UpstreamFault};
+use super::faults::{faulty, form_encoded};
+use super::switches::{
+    AuthRule, DeadToken, ExpiresIn, Fault, OfflineRule, RefreshTokenShape, ResourceRule, Switches, UpstreamFault,
+};
 use super::tokens::{Family, Tokens, Worth};
 use crate::proof::ProofDesk;
+
+/// The scope that stands for a refresh token (OpenID Connect core section 11).
+pub(super) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// Query or form parameters.
 pub(super) type Form = BTreeMap<String, String>;
@@ -177,21 +180,11 @@ impl Reply {
 }
 
 #[derive(Clone, Debug)]
-struct Client {
-    redirect_uris: Vec<String>,
+pub(super) struct Client {
+    pub(super) redirect_uris: Vec<String>,
     secret: Option<String>,
     /// Whether it asked for bound tokens only (RFC 9449 section 5.2).
     dpop_bound: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Code {
-    client_id: String,
-    redirect_uri: String,
-    challenge: String,
-    scope: String,
-    /// The key that it is bound to (RFC 9449 section 10).
-    dpop_jkt: Option<String>,
 }
 
 /// What the protected server should make of a request's token.
@@ -218,8 +211,8 @@ pub struct Model {
     pub scopes_listed: Vec<String>,
     /// What it has seen.
     pub counters: Counters,
-    clients: BTreeMap<String, Client>,
-    codes: BTreeMap<String, Code>,
+    pub(super) clients: BTreeMap<String, Client>,
+    pub(super) codes: BTreeMap<String, Code>,
     pub(super) devices: BTreeMap<String, Device>,
     scopes: BTreeMap<Family, String>,
     tokens: Tokens,
@@ -257,9 +250,12 @@ impl Model {
             "revocation_endpoint": format!("{issuer}/revoke"),
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code", "refresh_token"],
-            "token_endpoint_auth_methods_supported": [method],
+            "token_endpoint_auth_methods_supported": if self.switches.hides_auth { vec![] } else { vec![method] },
             "code_challenge_methods_supported": ["S256"],
-            "scopes_supported": ["read", "write", "offline_access"],
+            "scopes_supported": match self.switches.offline_access {
+                OfflineRule::Ignored | OfflineRule::Rejected => vec!["read", "write", OFFLINE_ACCESS],
+                OfflineRule::Required => vec!["read", "write"],
+            },
             "authorization_response_iss_parameter_supported": true,
         });
         self.tell_dpop(&mut document);
@@ -296,29 +292,6 @@ impl Model {
         }
         self.clients.insert(client_id, Client { redirect_uris, secret, dpop_bound });
         Reply::json(201, &granted)
-    }
-
-    /// Sends a person who says yes back to the client (RFC 6749 section 4.1.2).
-    pub fn authorize(&mut self, query: &Form) -> Reply {
-        let given = |name: &str| query.get(name).cloned().unwrap_or_default();
-        let (client_id, redirect_uri) = (given("client_id"), given("redirect_uri"));
-        let known = self.clients.get(&client_id).is_some_and(|client| client.redirect_uris.contains(&redirect_uri));
-        if !known {
-            return Reply { status: 400, body: "Unknown client or redirect URI".into(), ..Reply::default() };
-        }
-        self.counters.authorizations += 1;
-        let code = format!("code-canary-{}", self.counters.authorizations);
-        let separator = if redirect_uri.contains('?') { '&' } else { '?' };
-        let answer = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("code", &code)
-            .append_pair("state", &given("state"))
-            .append_pair("iss", &self.issuer)
-            .finish();
-        let location = format!("{redirect_uri}{separator}{answer}");
-        let (challenge, scope) = (given("code_challenge"), given("scope"));
-        let dpop_jkt = query.get("dpop_jkt").filter(|_| self.knows_dpop()).cloned();
-        self.codes.insert(code, Code { client_id, redirect_uri, challenge, scope, dpop_jkt });
-        Reply { status: 302, headers: vec![("location".into(), location)], ..Reply::default() }
     }
 
     /// The token endpoint. `basic` are the credentials of a Basic header.
@@ -403,31 +376,14 @@ impl Model {
         if shown == client.secret.as_deref() { Ok(client_id.to_owned()) } else { Err(unknown()) }
     }
 
-    fn exchange(&mut self, now: Timestamp, client_id: &str, form: &Form) -> Reply {
-        let Some(code) = form.get("code").and_then(|code| self.codes.remove(code)) else {
-            return Reply::error(400, "invalid_grant");
-        };
-        let verifier = form.get("code_verifier").cloned().unwrap_or_default();
-        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
-        let same_redirect = form.get("redirect_uri") == Some(&code.redirect_uri);
-        let same_key = code.dpop_jkt.is_none() || code.dpop_jkt == self.proven;
-        if code.client_id != client_id || code.challenge != challenge || !same_redirect || !same_key {
-            return Reply::error(400, "invalid_grant");
-        }
-        self.counters.exchanges += 1;
-        self.first_tokens(now, code.scope)
-    }
-
     /// The tokens of a new login.
-    pub(super) fn first_tokens(&mut self, now: Timestamp, scope: String) -> Reply {
+    pub(super) fn first_tokens(&mut self, now: Timestamp, scope: String, lasting: Lasting) -> Reply {
         let family = self.tokens.new_family();
         self.scopes.insert(family, scope);
         if let Some(thumbprint) = &self.proven {
             self.bound.insert(family, thumbprint.clone());
         }
-        let refresh_token = self
-            .behaviour
-            .issues_refresh_tokens
+        let refresh_token = (self.behaviour.issues_refresh_tokens && lasting == Lasting::Yes)
             .then(|| self.tokens.issue_refresh(now, family, self.behaviour.refresh_lifetime));
         self.issued(now, family, refresh_token)
     }
@@ -440,7 +396,7 @@ impl Model {
         match self.tokens.worth(now, &token, self.behaviour.rotation) {
             Worth::Dead => {
                 self.counters.refusals += 1;
-                refused(self.switches.refusal)
+                self.dead_token()
             }
             Worth::Reused(family) => {
                 self.counters.reuses += 1;
@@ -448,7 +404,7 @@ impl Model {
                     self.counters.families_revoked += 1;
                     self.tokens.revoke(family);
                 }
-                refused(self.switches.refusal)
+                self.dead_token()
             }
             Worth::Good(family) if self.bound.get(&family).is_some_and(|key| self.proven.as_ref() != Some(key)) => {
                 self.counters.refusals += 1;
@@ -470,6 +426,13 @@ impl Model {
                 self.issued(now, family, next)
             }
         }
+    }
+
+    fn dead_token(&self) -> Reply {
+        let Some(DeadToken { status, body }) = self.switches.dead_token.clone() else {
+            return Reply::error(400, "invalid_grant");
+        };
+        Reply { status, body, ..Reply::default() }
     }
 
     fn issued(&mut self, now: Timestamp, family: Family, refresh_token: Option<String>) -> Reply {

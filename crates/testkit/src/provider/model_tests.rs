@@ -1,5 +1,9 @@
 //! The model against itself: it must be as strict as the providers it stands for.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);

@@ -86,27 +86,6 @@ pub enum Fault {
     Reset,
 }
 
-/// In which words a dead refresh token is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// 400 and `invalid_grant`, as RFC 6749 section 5.2 has it.
-    #[default]
-    InvalidGrant,
-    /// 200 and `bad_refresh_token` (GitHub).
-    BadRefreshToken,
-    /// 200, `ok: false` and `invalid_refresh_token` (Slack).
-    NotOk,
-    /// 401 and `invalid_grant`.
-    Unauthorized,
-    /// 403, `unauthorized_client` and a description (Atlassian).
-    Forbidden,
-    /// 400 and `invalid_request` (Metabase).
-    InvalidRequest,
-    /// 400 and a sentence that no program reads (Kimi).
-    Prose,
-}
-
 /// What the provider thinks of `resource` in a token request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +97,28 @@ pub enum ResourceRule {
     Required,
     /// With it: `invalid_target`.
     Rejected,
+}
+
+/// What the provider thinks of the scope `offline_access`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfflineRule {
+    /// It lists it, and does not care.
+    #[default]
+    Ignored,
+    /// It does not list it, and issues no refresh token without it.
+    Required,
+    /// It lists it, and refuses logins that ask for it: `invalid_scope`.
+    Rejected,
+}
+
+/// How the token endpoint answers a refresh token that is dead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadToken {
+    /// The status.
+    pub status: u16,
+    /// The body, as JSON.
+    pub body: String,
 }
 
 /// How clients must authenticate.
@@ -217,8 +218,6 @@ pub struct Switches {
     pub token_endpoint_told: Option<String>,
     /// Whether `/token` is gone, since the endpoint has moved.
     pub old_token_endpoint_gone: bool,
-    /// How it refuses a dead refresh token.
-    pub refusal: Refusal,
     /// Whether a client with other redirect URIs than the first one's may not register.
     pub refuses_new_redirects: bool,
     /// How long the secrets of new clients live, in seconds, if not for ever.
@@ -227,6 +226,14 @@ pub struct Switches {
     pub resource: ResourceRule,
     /// Whether a refresh must name its scopes.
     pub require_scope: bool,
+    /// What it thinks of `offline_access`.
+    pub offline_access: OfflineRule,
+    /// Parameters without which a login gets no refresh token.
+    pub refresh_token_params: Vec<(String, String)>,
+    /// How it answers a dead refresh token, if not with `invalid_grant`.
+    pub dead_token: Option<DeadToken>,
+    /// Whether its metadata keeps silent about how clients must authenticate.
+    pub hides_auth: bool,
     /// How clients must authenticate.
     pub auth: AuthRule,
     /// How far its clock is ahead, in seconds.
@@ -254,11 +261,14 @@ impl Default for Switches {
             issuer_told: None,
             token_endpoint_told: None,
             old_token_endpoint_gone: false,
-            refusal: Refusal::default(),
             refuses_new_redirects: false,
             client_secret_lifetime_s: None,
             resource: ResourceRule::default(),
             require_scope: false,
+            offline_access: OfflineRule::default(),
+            refresh_token_params: Vec::new(),
+            dead_token: None,
+            hides_auth: false,
             auth: AuthRule::default(),
             clock_ahead_s: 0,
             upstream: UpstreamFault::default(),
