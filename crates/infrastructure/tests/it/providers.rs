@@ -158,6 +158,7 @@ fn expected(preset: &Preset) -> Story {
         login: LoginOutcome::Succeeded,
         refreshed: refreshes,
         counters: Counters {
+            metadata_requests: 1,
             token_requests: 1 + refreshes as u64,
             refreshes: refreshes as u64,
             registrations: 1,
