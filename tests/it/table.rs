@@ -523,8 +523,10 @@ async fn alone(cause: Alone, name: &'static str, same_as: Option<&'static str>, 
     surfaces.tell(name, same_as, &server, &clients)
 }
 
-/// The reasons that no fault brings about: `everfresh` refuses a wrong configuration as a whole.
-const WITHOUT_FAULT: [&str; 1] = ["misconfigured"];
+/// The reasons without a row. The first is of everfresh's own limits, which its schedule keeps clear of;
+/// the second takes several logins that ask in vain, and is tried where those are; nothing causes the
+/// third, since a wrong configuration is refused as a whole.
+const WITHOUT_ROW: [&str; 3] = ["held_back", "scope_not_granted", "misconfigured"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_has_its_own_words_on_every_surface() {
@@ -538,7 +540,7 @@ async fn every_fault_has_its_own_words_on_every_surface() {
     let reasons: BTreeSet<&str> = told.iter().map(|told| told.reason.as_str()).collect();
     let all = Reason::ALL.iter().map(|reason| reason.as_str());
     let missing: Vec<&str> = all.filter(|reason| !reasons.contains(reason)).collect();
-    assert_eq!(missing, WITHOUT_FAULT, "no fault shows these reasons");
+    assert_eq!(missing, WITHOUT_ROW, "no fault shows these reasons");
     println!("(l) {} faults, each with its words on eight surfaces", told.len());
 }
 

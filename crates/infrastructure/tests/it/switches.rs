@@ -52,6 +52,8 @@ const DEAD: &str = "refresh_token_rejected, not tried";
 const TOO_LONG: &str = "retrying_provider: the provider answered 200 with more than an answer may have";
 const NO_JSON: &str =
     "retrying_provider: the provider answered 400 with something that is no JSON; proxy or captive portal?";
+const FORGOTTEN: &str = "Failed { message: \"the provider does not know this client any more (invalid_client); \
+                         the next login registers a new one\" }";
 const NOT_REGISTERED: &str = "{issuer} refused to register this client: invalid_redirect_uri";
 
 /// Forms of good answers.
@@ -164,7 +166,7 @@ fn faults() -> Vec<Case> {
                 IN,
                 "retrying_provider: the provider answered 400 with the error invalid_client",
                 "client_rejected: the provider answered 400 with the error invalid_client",
-                "Failed { message: \"the provider refused the code: invalid_client\" }",
+                FORGOTTEN,
             ],
         ),
         (
