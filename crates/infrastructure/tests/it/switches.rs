@@ -54,6 +54,8 @@ const NO_JSON: &str =
     "retrying_provider: the provider answered 400 with something that is no JSON; proxy or captive portal?";
 const FORGOTTEN: &str = "Failed { message: \"the provider does not know this client any more (invalid_client); \
                          the next login registers a new one\" }";
+const NO_RESOURCE: &str =
+    "Failed { message: \"the provider does not know this server as a resource; set oauth.resource\" }";
 const NOT_REGISTERED: &str = "{issuer} refused to register this client: invalid_redirect_uri";
 
 /// Forms of good answers.
@@ -105,25 +107,11 @@ fn answers() -> Vec<Case> {
 fn demands() -> Vec<Case> {
     vec![
         (Before, json!({ "resource": "required" }), [IN, NEW, NEW, IN]),
-        (
-            Before,
-            json!({ "resource": "rejected" }),
-            [
-                "Failed { message: \"the provider refused the code: invalid_target\" }",
-                OUT,
-                OUT,
-                "Failed { message: \"the provider refused the code: invalid_target\" }",
-            ],
-        ),
+        (Before, json!({ "resource": "rejected" }), [NO_RESOURCE, OUT, OUT, NO_RESOURCE]),
         (
             After,
             json!({ "resource": "rejected" }),
-            [
-                IN,
-                "retrying_provider: the provider answered 400 with the error invalid_target",
-                NEW,
-                "Failed { message: \"the provider refused the code: invalid_target\" }",
-            ],
+            [IN, "retrying_provider: the provider answered 400 with the error invalid_target", NEW, NO_RESOURCE],
         ),
         (
             Before,
@@ -441,8 +429,8 @@ async fn no_switch_and_no_way_of_setting_one_is_left_out() {
     }
     let defaults = json!(Switches::default());
     for (switch, default) in defaults.as_object().unwrap() {
-        // Bound tokens have a story of their own, in `dpop.rs`; so has the scope, in `providers.rs`.
-        if ["upstream", "dpop", "offline_access"].contains(&switch.as_str()) {
+        // Bound tokens have a story of their own, in `dpop.rs`; so have profiled providers, in `providers.rs`.
+        if ["upstream", "dpop", "offline_access", "hides_auth", "refresh_token_params"].contains(&switch.as_str()) {
             continue;
         }
         let met = met.get(switch).unwrap_or_else(|| panic!("no case sets {switch}"));
