@@ -12,10 +12,6 @@ const BACK_COMPAT = ["auth/2025-03-26-oauth-metadata-backcompat", "auth/2025-03-
  * place here any more.
  */
 const UNMET = {
-  "auth/client-credentials-basic": "the client_credentials grant cannot be configured",
-  "auth/client-credentials-jwt": "the client_credentials grant cannot be configured",
-  "auth/wif-jwt-bearer": "the JWT bearer grant cannot be configured",
-  "auth/enterprise-managed-authorization": "an identity provider cannot be configured",
 };
 
 /** The sets: a title, the revision on the wire, and the scenarios. */

@@ -18,3 +18,4 @@ mod stdio_upstream;
 mod steps;
 mod survival;
 mod table;
+mod unattended;

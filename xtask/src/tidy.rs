@@ -37,7 +37,7 @@ const PLACES: [(&str, &[&str]); 8] = [
     ("hyper", &["everfresh-infrastructure", "everfresh-presentation", "everfresh-testkit"]),
     ("clap", &["everfresh", "xtask"]),
     ("governor", &["everfresh-application"]),
-    ("jsonwebtoken", &["everfresh-infrastructure"]),
+    ("jsonwebtoken", &["everfresh-infrastructure", "everfresh-testkit"]),
 ];
 
 /// What the domain must not have, also not through others.

@@ -188,7 +188,13 @@ impl Access {
     /// Adds a route, or gives the one of that grant new settings. Its seat stays.
     pub(crate) fn put_route(&self, grant: &GrantId, settings: &Arc<ServerSettings>) -> Arc<Route> {
         let seat = self.route(&grant.to_string()).map_or_else(
-            || Arc::new(Seat::new(GrantStatus { enabled: settings.enabled, ..GrantStatus::unknown(grant.clone()) })),
+            || {
+                Arc::new(Seat::new(GrantStatus {
+                    enabled: settings.enabled,
+                    grant_type: settings.oauth.grant,
+                    ..GrantStatus::unknown(grant.clone())
+                }))
+            },
             |route| Arc::clone(&route.seat),
         );
         let origin = origin_of(&settings.url).unwrap_or_default();
@@ -388,6 +394,7 @@ fn may_go_anonymously(status: &GrantStatus) -> bool {
         && status.unreadable.is_none()
         && status.tokens.is_none()
         && status.ended.is_none()
+        && !status.grant_type.is_unattended()
 }
 
 fn newer_than(route: &Route, refused: Generation) -> Option<Bearer> {
@@ -402,6 +409,12 @@ pub(crate) fn origin_of(url: &str) -> Option<String> {
     let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
     let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     Some(format!("{scheme}://{}:{port}", uri.host()?.to_ascii_lowercase()))
+}
+
+/// How an upstream's URL differs in origin from the one that was logged in to, if it does.
+pub(crate) fn moved(logged_in: &str, configured: &str) -> Option<String> {
+    let same = origin_of(logged_in).is_some_and(|before| Some(before) == origin_of(configured));
+    (!same).then(|| format!("the login was made for {logged_in}, and the server is configured as {configured}"))
 }
 
 /// Whether waiting until `deadline` may bring a token.

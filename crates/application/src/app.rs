@@ -1,9 +1,12 @@
 //! The front door: what commands, the API and the binary may ask for.
 
+mod asking;
+mod seating;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use everfresh_domain::engine::trace::TraceLine;
-use everfresh_domain::engine::{AttemptOutcome, Engine, Trigger};
+use everfresh_domain::engine::{AttemptOutcome, Engine};
 use everfresh_domain::login::{FlowId, LoginOutcome};
 use everfresh_domain::{Event, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, ServerName, Timestamp};
 use tokio::task::JoinHandle;
@@ -20,7 +23,7 @@ use crate::ports::{
     TokenKind, TokenStore,
 };
 use crate::servers::Servers;
-use crate::settings::{DpopSetting, LoginSettings, LoginWay, ServerSettings};
+use crate::settings::{LoginSettings, LoginWay, ServerSettings};
 use crate::vault::Vault;
 
 /// What an application is made of.
@@ -174,6 +177,9 @@ impl Application {
                 vault: Arc::clone(&vault),
                 store: Arc::clone(&store),
                 oauth: Arc::clone(&oauth),
+                discovery: Arc::clone(&discovery),
+                secrets: Arc::clone(&secrets),
+                proofs: Arc::clone(&proofs),
                 clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
                 access: access.clone(),
@@ -203,52 +209,6 @@ impl Application {
         let inner =
             Inner { store, vault, oauth, clock, access, events, mailbox, servers, logins, config_problem, driver };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Gives every grant its seat and tells the driver what is stored of it.
-    async fn seat_all(&self, loaded: Vec<LoadedGrant>) {
-        let grants = self.inner.servers.grants();
-        for (grant, settings) in &grants {
-            self.inner.access.put_route(grant, settings);
-        }
-        let mut without_record = grants.clone();
-        for grant in loaded {
-            match grant {
-                LoadedGrant::Record(record) => {
-                    if let Some(settings) = without_record.remove(&record.id) {
-                        self.seat(&settings, *record).await;
-                    }
-                }
-                LoadedGrant::Unreadable { grant, cause } => {
-                    let Some(settings) = without_record.remove(&grant) else { continue };
-                    tracing::error!(server = %grant, cause, "a stored login cannot be read");
-                    self.tell_loaded(&grant, &settings, None).await;
-                    self.inner.mailbox.tell(Event::Unreadable { grant, cause }).await;
-                }
-            }
-        }
-        for (grant, settings) in without_record {
-            self.tell_loaded(&grant, &settings, None).await;
-        }
-    }
-
-    /// Seats one stored login, unless its server has moved since.
-    async fn seat(&self, settings: &ServerSettings, record: GrantRecord) {
-        let record = record.limited_by(settings.oauth.limits);
-        let unfit = moved(&record.binding.upstream, &settings.url).or_else(|| unbound(&record, settings));
-        let record = match unfit {
-            Some(detail) => record.misplaced(detail),
-            None => {
-                self.inner.access.publish_tokens(&record);
-                record
-            }
-        };
-        self.tell_loaded(&record.id, settings, Some(&record)).await;
-    }
-
-    async fn tell_loaded(&self, grant: &GrantId, settings: &ServerSettings, record: Option<&GrantRecord>) {
-        let facts = record.map(|record| Box::new(record.facts()));
-        self.inner.mailbox.tell(Event::Loaded { grant: grant.clone(), enabled: settings.enabled, facts }).await;
     }
 
     /// The data plane's side.
@@ -345,55 +305,6 @@ impl Application {
     pub async fn set_policy(&self, policy: Policy) {
         self.inner.access.set_policy(policy.clone());
         self.inner.mailbox.tell(Event::PolicyChanged(Box::new(policy))).await;
-    }
-
-    /// Brings seats and engine in line with the servers there are.
-    async fn sync(&self) -> Result<(), AppError> {
-        let wanted = self.inner.servers.grants();
-        for route in self.inner.access.routes() {
-            if !wanted.contains_key(&route.grant) {
-                self.unseat(&route.grant).await;
-            }
-        }
-        for (grant, settings) in &wanted {
-            let before = self.inner.access.route(&grant.to_string());
-            if before.as_ref().is_some_and(|route| route.settings == *settings) {
-                continue;
-            }
-            self.inner.access.put_route(grant, settings);
-            let same_login = before.is_some_and(|route| {
-                let (old, new) = (&route.settings.oauth, &settings.oauth);
-                let same_terms = old.dpop == new.dpop && old.limits == new.limits;
-                same_terms && moved(&route.settings.url, &settings.url).is_none()
-            });
-            if same_login {
-                let event = Event::Switched { grant: grant.clone(), enabled: settings.enabled };
-                self.inner.mailbox.tell(event).await;
-            } else {
-                self.reload(grant, settings).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn reload(&self, grant: &GrantId, settings: &ServerSettings) -> Result<(), AppError> {
-        match self.inner.vault.read(grant).await {
-            Ok(Some(record)) => self.seat(settings, record).await,
-            Ok(None) => self.tell_loaded(grant, settings, None).await,
-            Err(error) => {
-                self.tell_loaded(grant, settings, None).await;
-                let event = Event::Unreadable { grant: grant.clone(), cause: error.to_string() };
-                self.inner.mailbox.tell(event).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn unseat(&self, grant: &GrantId) {
-        self.inner.logins.cancel(grant);
-        // First the route: whoever hears of the removal must not find it any more.
-        self.inner.access.remove_route(grant);
-        self.inner.mailbox.tell(Event::Removed { grant: grant.clone() }).await;
     }
 
     /// Removes a server with its logins. After this there is not one more request for it.
@@ -535,10 +446,18 @@ impl Application {
         }
     }
 
-    /// Makes one attempt as soon as spacing allows, and waits for its end.
+    /// Makes one attempt as soon as spacing allows, and waits for its end. Grants that need no person
+    /// are asked for so as well, also after a logout.
     pub async fn refresh(&self, grant: &GrantId) -> Result<RefreshOutcome, AppError> {
-        self.route(grant)?;
-        self.inner.mailbox.tell(Event::RefreshWanted { grant: grant.clone(), trigger: Trigger::User }).await;
+        let settings = Arc::clone(&self.route(grant)?.settings);
+        if settings.oauth.grant.is_unattended() {
+            return self.ask(grant, &settings).await;
+        }
+        self.want(grant).await;
+        self.next_outcome(grant).await
+    }
+
+    async fn next_outcome(&self, grant: &GrantId) -> Result<RefreshOutcome, AppError> {
         let report = self.inner.mailbox.next_attempt(grant).await;
         let status = Box::new((*self.route(grant)?.seat.status()).clone());
         Ok(match report.map(|report| report.outcome) {
@@ -581,17 +500,4 @@ fn check_url(url: &str) -> Result<(), AppError> {
         Some(_) => Ok(()),
         None => Err(AppError::Invalid(format!("{url:?} is not an http or https URL with a host"))),
     }
-}
-
-/// Why a login is of no use to settings that demand tokens bound to a key, if it is not.
-fn unbound(record: &GrantRecord, settings: &ServerSettings) -> Option<String> {
-    let bearer = record.tokens.as_ref().is_some_and(|tokens| !tokens.is_dpop_bound());
-    (bearer && settings.oauth.dpop == DpopSetting::Required)
-        .then(|| "the login brought a bearer token, and oauth.dpop = \"required\" takes none".to_owned())
-}
-
-/// How an upstream's URL differs in origin from the one that was logged in to, if it does.
-fn moved(logged_in: &str, configured: &str) -> Option<String> {
-    let same = origin_of(logged_in).is_some_and(|before| Some(before) == origin_of(configured));
-    (!same).then(|| format!("the login was made for {logged_in}, and the server is configured as {configured}"))
 }

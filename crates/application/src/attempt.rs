@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everfresh_domain::engine::{Attempt, AttemptOutcome, AttemptReport, Event};
-use everfresh_domain::grant::AttemptMark;
-use everfresh_domain::{Failure, FailureClass, GrantRecord, Timestamp, TokenResponse};
+use everfresh_domain::grant::{AttemptMark, Binding};
+use everfresh_domain::{Failure, FailureClass, Fingerprint, Generation, GrantRecord, Timestamp, TokenResponse};
 
 use crate::access::Access;
 use crate::driver::Mailbox;
 use crate::gate::Gate;
-use crate::ports::{Clock, JournalEntry, JournalOutcome, Metrics, OAuthClient, StoreError, TokenKind, TokenStore};
+use crate::ports::{
+    Clock, JournalEntry, JournalOutcome, Metrics, OAuthClient, OAuthDiscovery, ProofKeys, Secrets, StoreError,
+    TokenKind, TokenStore,
+};
 use crate::settings::{DpopSetting, ServerSettings};
 use crate::vault::Vault;
 
@@ -35,6 +38,9 @@ pub(crate) struct Attempts {
     pub(crate) vault: Arc<Vault>,
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) oauth: Arc<dyn OAuthClient>,
+    pub(crate) discovery: Arc<dyn OAuthDiscovery>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) proofs: Arc<dyn ProofKeys>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) access: Access,
@@ -48,31 +54,71 @@ struct Answer {
     duration: Duration,
 }
 
+/// What became of an attempt.
+pub(crate) struct Made {
+    pub(crate) outcome: AttemptOutcome,
+    /// How long the request took; zero where none was made.
+    pub(crate) duration: Duration,
+    /// What an unattended grant sent.
+    pub(crate) credential: Option<Fingerprint>,
+    /// Whether it is worth a line in the journal.
+    pub(crate) is_news: bool,
+}
+
+impl Made {
+    pub(crate) fn without_request(outcome: AttemptOutcome) -> Self {
+        Self { outcome, duration: Duration::ZERO, credential: None, is_news: true }
+    }
+}
+
+/// The outcome of an attempt that was not made for want of the store.
+pub(crate) fn not_made(error: &StoreError) -> AttemptOutcome {
+    let failure = Failure::without_answer(FailureClass::Store, error.to_string());
+    AttemptOutcome::Failed { failure, facts: None }
+}
+
 impl Attempts {
     /// Makes `attempt`. Exactly one report comes back, whatever happens.
     pub(crate) async fn run(&self, attempt: Attempt) -> Ended {
+        let server = self.settings(&attempt);
+        let unattended = server.as_ref().is_some_and(|server| server.oauth.grant.is_unattended());
+        let refresh_token = (!unattended).then_some(attempt.refresh_token);
         tracing::info!(
             server = %attempt.grant, attempt_id = %attempt.id, generation = %attempt.generation,
-            trigger = %attempt.trigger, refresh_token = %attempt.refresh_token, "OAuth token refresh attempt"
+            trigger = %attempt.trigger, refresh_token = refresh_token.map(tracing::field::display),
+            "OAuth token refresh attempt"
         );
-        let (outcome, duration) = self.make(&attempt).await;
-        self.write_journal(&attempt, &outcome, duration).await;
+        let made = match server {
+            Some(server) if unattended => self.ask(&attempt, &server).await,
+            Some(server) => self.make(&attempt, &server).await,
+            None => Made::without_request(AttemptOutcome::Discarded),
+        };
+        if made.is_news {
+            self.write_journal(&attempt, refresh_token, &made).await;
+        }
+        let Made { outcome, duration, .. } = made;
         Ended { report: AttemptReport { attempt: attempt.id, grant: attempt.grant, outcome }, duration }
     }
 
-    async fn make(&self, attempt: &Attempt) -> (AttemptOutcome, Duration) {
+    async fn make(&self, attempt: &Attempt, server: &ServerSettings) -> Made {
         let marked = match self.mark(attempt).await {
             Ok(marked) => marked,
-            Err(outcome) => return (outcome, Duration::ZERO),
+            Err(outcome) => return Made::without_request(outcome),
         };
-        let Some(server) = self.settings(attempt) else { return (AttemptOutcome::Discarded, Duration::ZERO) };
         let sent_at = self.clock.now();
-        let answer = self.send(attempt, &server, &marked).await;
+        let answer = self.send(attempt, server, &marked).await;
         let outcome = match answer.result {
-            Ok(response) => self.keep(attempt, &server, &marked, response, sent_at).await,
-            Err(failure) => self.record_failure(attempt, &marked, failure).await,
+            Ok(response) => {
+                self.tell_skew(attempt, &response);
+                if server.oauth.dpop == DpopSetting::Required && !response.is_dpop_bound() {
+                    self.keep_refresh_token(attempt, &marked, response, sent_at).await
+                } else {
+                    self.keep(server, marked.generation, marked.renewed(response, sent_at)).await
+                }
+            }
+            Err(failure) => self.record_failure(attempt, marked.generation, marked.failed(&failure), failure).await,
         };
-        (outcome, answer.duration)
+        Made { outcome, duration: answer.duration, credential: None, is_news: true }
     }
 
     fn settings(&self, attempt: &Attempt) -> Option<Arc<ServerSettings>> {
@@ -81,10 +127,6 @@ impl Attempts {
 
     /// Reads the record again and makes durable that its refresh token is about to be sent.
     async fn mark(&self, attempt: &Attempt) -> Result<GrantRecord, AttemptOutcome> {
-        let not_made = |error: &StoreError| AttemptOutcome::Failed {
-            failure: Failure::without_answer(FailureClass::Store, error.to_string()),
-            facts: None,
-        };
         let record = match self.vault.read(&attempt.grant).await {
             Ok(Some(record)) => record,
             Ok(None) => return Err(AttemptOutcome::Discarded),
@@ -101,22 +143,37 @@ impl Attempts {
             };
             return Err(not_made(&error));
         }
-        let admitted = self.gate.admit(&attempt.grant, record.binding.endpoint(), &self.access.policy()).await;
-        admitted.map_err(|failure| AttemptOutcome::Failed { failure, facts: None })?;
+        self.admit(attempt, &record.binding).await?;
         let mark =
             AttemptMark { attempt: attempt.id, refresh_token: attempt.refresh_token, started_at: attempt.started_at };
         let limits = self.settings(attempt).map(|settings| settings.oauth.limits).unwrap_or_default();
         let marked = record.limited_by(limits).attempting(mark, attempt.budget);
-        match self.timed_replace(&marked, attempt).await {
-            Ok(()) => Ok(marked),
+        self.store_mark(Some(attempt.generation), &marked).await?;
+        Ok(marked)
+    }
+
+    /// The last gate before the token endpoint.
+    pub(crate) async fn admit(&self, attempt: &Attempt, binding: &Binding) -> Result<(), AttemptOutcome> {
+        let admitted = self.gate.admit(&attempt.grant, binding.endpoint(), &self.access.policy()).await;
+        admitted.map_err(|failure| AttemptOutcome::Failed { failure, facts: None })
+    }
+
+    /// Stores a record that is marked, where the stored one is of generation `expected`.
+    pub(crate) async fn store_mark(
+        &self,
+        expected: Option<Generation>,
+        marked: &GrantRecord,
+    ) -> Result<(), AttemptOutcome> {
+        match self.timed_replace(expected, marked).await {
+            Ok(()) => Ok(()),
             Err(StoreError::Conflict { .. }) => Err(AttemptOutcome::Discarded),
             Err(error) => Err(not_made(&error)),
         }
     }
 
-    async fn timed_replace(&self, record: &GrantRecord, attempt: &Attempt) -> Result<(), StoreError> {
+    async fn timed_replace(&self, expected: Option<Generation>, record: &GrantRecord) -> Result<(), StoreError> {
         let before = self.clock.monotonic();
-        self.vault.replace(Some(attempt.generation), record).await?;
+        self.vault.replace(expected, record).await?;
         self.metrics.store_written(self.clock.monotonic().saturating_sub(before));
         Ok(())
     }
@@ -139,20 +196,13 @@ impl Attempts {
     }
 
     /// Stores the new tokens, then publishes them. What cannot be stored is kept and served.
-    async fn keep(
+    pub(crate) async fn keep(
         &self,
-        attempt: &Attempt,
         server: &ServerSettings,
-        marked: &GrantRecord,
-        response: TokenResponse,
-        sent_at: Timestamp,
+        stored: Generation,
+        renewed: GrantRecord,
     ) -> AttemptOutcome {
-        self.tell_skew(attempt, &response);
-        if server.oauth.dpop == DpopSetting::Required && !response.is_dpop_bound() {
-            return self.keep_refresh_token(attempt, marked, response, sent_at).await;
-        }
-        let renewed = marked.renewed(response, sent_at);
-        match self.timed_replace(&renewed, attempt).await {
+        match self.timed_replace(Some(stored), &renewed).await {
             Ok(()) => {
                 self.access.publish_tokens(&renewed);
                 AttemptOutcome::Stored(Box::new(renewed.facts()))
@@ -164,7 +214,7 @@ impl Attempts {
             Err(error) => {
                 let facts = Box::new(renewed.facts());
                 self.access.publish_tokens(&renewed);
-                self.vault.save_later(Some(attempt.generation), renewed);
+                self.vault.save_later(Some(stored), renewed);
                 AttemptOutcome::Unsaved { facts, cause: error.to_string() }
             }
         }
@@ -181,20 +231,20 @@ impl Attempts {
     ) -> AttemptOutcome {
         let rotated = marked.rotated(response, sent_at);
         let facts = Some(Box::new(rotated.facts()));
-        match self.timed_replace(&rotated, attempt).await {
+        match self.timed_replace(Some(marked.generation), &rotated).await {
             Ok(()) => self.access.publish_tokens(&rotated),
             Err(StoreError::Conflict { .. }) => return AttemptOutcome::Discarded,
             Err(error) => {
                 tracing::error!(server = %attempt.grant, attempt_id = %attempt.id, %error, "a rotated refresh token could not be saved");
                 self.access.publish_tokens(&rotated);
-                self.vault.save_later(Some(attempt.generation), rotated);
+                self.vault.save_later(Some(marked.generation), rotated);
             }
         }
         AttemptOutcome::Failed { failure: Failure::without_answer(FailureClass::Provider, NOT_BOUND), facts }
     }
 
     /// The provider's clock, as told with its answer, against this machine's.
-    fn tell_skew(&self, attempt: &Attempt, response: &TokenResponse) {
+    pub(crate) fn tell_skew(&self, attempt: &Attempt, response: &TokenResponse) {
         let Some(date) = response.date else { return };
         let now = self.clock.now();
         let ahead_s = now.as_millis().saturating_sub(date.as_millis()) / 1000;
@@ -204,28 +254,38 @@ impl Attempts {
 
     /// Tokens of a login that was replaced meanwhile are nobody's: they are given back.
     async fn revoke(&self, server: &ServerSettings, record: &GrantRecord) {
-        let Some(token) = record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref()) else { return };
-        if let Err(failure) = self.oauth.revoke(server, &record.binding, token, TokenKind::RefreshToken).await {
+        let Some(tokens) = &record.tokens else { return };
+        let (token, kind) = match &tokens.refresh_token {
+            Some(token) => (token, TokenKind::RefreshToken),
+            None if record.binding.grant_type.is_unattended() => (&tokens.access_token, TokenKind::AccessToken),
+            None => return,
+        };
+        if let Err(failure) = self.oauth.revoke(server, &record.binding, token, kind).await {
             tracing::info!(server = %record.id, cause = failure.message, "superseded tokens could not be revoked");
         }
     }
 
-    async fn record_failure(&self, attempt: &Attempt, marked: &GrantRecord, failure: Failure) -> AttemptOutcome {
-        let failed = marked.failed(&failure);
+    pub(crate) async fn record_failure(
+        &self,
+        attempt: &Attempt,
+        stored: Generation,
+        failed: GrantRecord,
+        failure: Failure,
+    ) -> AttemptOutcome {
         let facts = Some(Box::new(failed.facts()));
-        match self.timed_replace(&failed, attempt).await {
+        match self.timed_replace(Some(stored), &failed).await {
             Ok(()) => AttemptOutcome::Failed { failure, facts },
             Err(StoreError::Conflict { .. }) => AttemptOutcome::Discarded,
             Err(error) => {
                 tracing::error!(server = %attempt.grant, attempt_id = %attempt.id, %error, "a failed attempt could not be recorded");
-                self.vault.save_later(Some(attempt.generation), failed);
+                self.vault.save_later(Some(stored), failed);
                 AttemptOutcome::Failed { failure, facts }
             }
         }
     }
 
-    async fn write_journal(&self, attempt: &Attempt, outcome: &AttemptOutcome, duration: Duration) {
-        let outcome = match outcome {
+    async fn write_journal(&self, attempt: &Attempt, refresh_token: Option<Fingerprint>, made: &Made) {
+        let outcome = match &made.outcome {
             AttemptOutcome::Stored(facts) | AttemptOutcome::Unsaved { facts, .. } => JournalOutcome::Refreshed {
                 refresh_token: facts.tokens.as_ref().and_then(|tokens| tokens.refresh_token),
             },
@@ -236,10 +296,11 @@ impl Attempts {
         let entry = JournalEntry {
             attempt: attempt.id,
             started_at: attempt.started_at,
-            duration,
+            duration: made.duration,
             trigger: attempt.trigger.to_string(),
             generation: attempt.generation,
-            refresh_token: attempt.refresh_token,
+            refresh_token,
+            credential: made.credential,
             outcome,
         };
         if let Err(error) = self.store.append_journal(&attempt.grant, &entry).await {

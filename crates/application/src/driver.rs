@@ -10,7 +10,7 @@ use std::time::Duration;
 use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{Action, Attempt, AttemptOutcome, AttemptReport, Engine, Event, Note};
 use everfresh_domain::status::RefreshState;
-use everfresh_domain::{Failure, FailureClass, GrantId, GrantStatus, Timestamp};
+use everfresh_domain::{Failure, FailureClass, GrantId, GrantStatus, LoginEnd, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -193,6 +193,8 @@ impl Driver {
             Note::RetryScheduled { grant, at, failures } => {
                 tracing::info!(server = %grant, next_attempt_at = %at, failures, "OAuth token refresh retry scheduled");
             }
+            // No login is required where none helps; that the attempt failed is told with it.
+            Note::LoginEnded { end: LoginEnd::CredentialRefused { .. }, .. } => {}
             Note::LoginEnded { grant, .. } => self.board.login_required(self.clock.now(), grant),
         }
     }

@@ -20,6 +20,7 @@ pub mod login;
 pub mod ports;
 mod servers;
 pub mod settings;
+mod unattended;
 mod vault;
 
 pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
@@ -27,6 +28,6 @@ pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenVie
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
 pub use login::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted, PasteError};
 pub use settings::{
-    ClientCertificate, DpopSetting, LoginSettings, LoginWay, OAuthSettings, OfflineAccess, ProfileSetting,
-    ResourceSetting, SecretSource, ServerSettings, ServerSource, redirect_problem,
+    ClientCertificate, DpopSetting, IdentityProviderSettings, LoginSettings, LoginWay, OAuthSettings, OfflineAccess,
+    ProfileSetting, ResourceSetting, SecretSource, ServerSettings, ServerSource, SigningAlgorithm, redirect_problem,
 };

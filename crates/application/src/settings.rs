@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use everfresh_domain::grant::GrantType;
 use everfresh_domain::profile::PROFILES;
 use everfresh_domain::{LoginLimits, Profile, ServerName};
 use serde::{Deserialize, Serialize};
@@ -82,17 +83,32 @@ pub struct ClientCertificate {
 /// How a server is logged in to. Everything left out is discovered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OAuthSettings {
+    /// By what right tokens are asked for.
+    #[serde(default)]
+    pub grant: GrantType,
     /// The authorization server; skips protected resource discovery.
     pub issuer: Option<String>,
     /// A client that was registered by hand.
     pub client_id: Option<String>,
     /// Where that client's secret is to be had.
     pub client_secret: Option<SecretSource>,
+    /// Where that client's private key is to be had (PKCS #8 in PEM), with which it signs who it is.
+    #[serde(default)]
+    pub private_key: Option<SecretSource>,
+    /// What it signs with, where not with the usual algorithm of the key.
+    #[serde(default)]
+    pub signing_alg: Option<SigningAlgorithm>,
+    /// Where the assertion of a JWT bearer grant is to be had, anew for each attempt.
+    #[serde(default)]
+    pub assertion: Option<SecretSource>,
+    /// Who vouches for an enterprise-managed grant.
+    #[serde(default)]
+    pub identity_provider: Option<IdentityProviderSettings>,
     /// The scopes to ask for, before any that the upstream demands.
     pub scopes: Vec<String>,
     /// Which resource indicator (RFC 8707) is sent.
     pub resource: ResourceSetting,
-    /// Further parameters of the authorization request.
+    /// Further parameters of the authorization request; where no person logs in, of the token request.
     pub extra_params: BTreeMap<String, String>,
     /// Whether tokens are bound to a key.
     #[serde(default)]
@@ -193,6 +209,111 @@ pub enum ProfileSetting {
     None,
     /// This one. A name that this version does not know means the general rules.
     Named(String),
+}
+
+/// The identity provider of an enterprise, and what it is asked with (RFC 8693).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityProviderSettings {
+    /// Its issuer; its token endpoint is discovered where it is not given.
+    pub issuer: Option<String>,
+    /// Its token endpoint.
+    pub token_endpoint: Option<String>,
+    /// The client that everfresh is there.
+    pub client_id: Option<String>,
+    /// That client's secret.
+    pub client_secret: Option<SecretSource>,
+    /// Where the ID token is to be had, anew for each attempt.
+    pub id_token: SecretSource,
+}
+
+/// Signature algorithms for assertions (RFC 7518 section 3.1, RFC 8037 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SigningAlgorithm {
+    /// ECDSA on P-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// ECDSA on P-384.
+    #[serde(rename = "ES384")]
+    Es384,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// RSA, PKCS #1, with SHA-256.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// RSA, PKCS #1, with SHA-384.
+    #[serde(rename = "RS384")]
+    Rs384,
+    /// RSA, PKCS #1, with SHA-512.
+    #[serde(rename = "RS512")]
+    Rs512,
+    /// RSA, PSS, with SHA-256.
+    #[serde(rename = "PS256")]
+    Ps256,
+    /// RSA, PSS, with SHA-384.
+    #[serde(rename = "PS384")]
+    Ps384,
+    /// RSA, PSS, with SHA-512.
+    #[serde(rename = "PS512")]
+    Ps512,
+}
+
+impl FromStr for SigningAlgorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "ES256" => Self::Es256,
+            "ES384" => Self::Es384,
+            "EdDSA" => Self::EdDsa,
+            "RS256" => Self::Rs256,
+            "RS384" => Self::Rs384,
+            "RS512" => Self::Rs512,
+            "PS256" => Self::Ps256,
+            "PS384" => Self::Ps384,
+            "PS512" => Self::Ps512,
+            other => {
+                return Err(format!("{other:?} is not known; use ES256, ES384, EdDSA, RS256/384/512 or PS256/384/512"));
+            }
+        })
+    }
+}
+
+/// What does not fit together: the key, and what to do about it.
+pub type Objection = (&'static str, &'static str);
+
+impl OAuthSettings {
+    /// What does not fit together, all at once; empty where everything does.
+    pub fn objections(&self) -> Vec<Objection> {
+        let mut found = Vec::new();
+        let mut object = |wrong: bool, key, fix| {
+            if wrong {
+                found.push((key, fix));
+            }
+        };
+        let (secret, key) = (self.client_secret.is_some(), self.private_key.is_some());
+        let needs_client = matches!(self.grant, GrantType::ClientCredentials | GrantType::EnterpriseManaged);
+        let no_client = self.client_id.is_none();
+        object(no_client && secret, "client_id", "is missing; a client_secret is of no use without it");
+        object(no_client && key, "client_id", "is missing; a private_key is of no use without it");
+        object(no_client && needs_client && !secret && !key, "client_id", "is missing; this grant needs one");
+        object(secret && key, "private_key", "and client_secret exclude each other; remove one");
+        object(self.signing_alg.is_some() && !key, "signing_alg", "is of no use without a private_key");
+        let bare = self.grant == GrantType::ClientCredentials && !secret && !key;
+        object(bare, "client_secret", "is missing; this grant needs it, or a private_key");
+        let (by_assertion, assertion) = (self.grant == GrantType::JwtBearer, self.assertion.is_some());
+        object(by_assertion && !assertion, "assertion", "is missing; write assertion = { file = \"...\" }");
+        object(!by_assertion && assertion, "assertion", "is for grant = \"jwt_bearer\" only");
+        let (managed, provider) = (self.grant == GrantType::EnterpriseManaged, self.identity_provider.as_ref());
+        object(managed && provider.is_none(), "identity_provider", "is missing; this grant needs that section");
+        object(!managed && provider.is_some(), "identity_provider", "is for grant = \"enterprise_managed\" only");
+        let nowhere = provider.is_some_and(|provider| provider.issuer.is_none() && provider.token_endpoint.is_none());
+        object(nowhere, "identity_provider", "needs an issuer or a token_endpoint");
+        let secret_only =
+            provider.is_some_and(|provider| provider.client_secret.is_some() && provider.client_id.is_none());
+        object(secret_only, "identity_provider", "has a client_secret without a client_id");
+        found
+    }
 }
 
 /// Which resource indicator is sent.

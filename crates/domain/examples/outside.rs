@@ -19,6 +19,7 @@ fn facts(generation: Generation, now: Timestamp) -> Box<GrantFacts> {
         generation,
         issuer: "https://as.example".into(),
         endpoint: "as.example".into(),
+        grant_type: everfresh_domain::grant::GrantType::AuthorizationCode,
         tokens: Some(TokenFacts {
             generation,
             fingerprint: Fingerprint::of(b"access"),

@@ -28,6 +28,9 @@ pub enum FailureClass {
     HeldBack,
     /// The attempt could not be recorded before it was made, so it was not made.
     Store,
+    /// What is configured cannot be used: a secret that is not there, a key that is none, an issuer
+    /// that is not to be found. Nothing was sent.
+    Configuration,
 }
 
 impl FailureClass {
@@ -35,9 +38,13 @@ impl FailureClass {
     pub fn shows_a_working_endpoint(self) -> bool {
         match self {
             Self::Refused | Self::ClientRejected | Self::Suspect | Self::Shape => true,
-            Self::Network | Self::AnswerLost | Self::Provider | Self::RateLimited | Self::HeldBack | Self::Store => {
-                false
-            }
+            Self::Network
+            | Self::AnswerLost
+            | Self::Provider
+            | Self::RateLimited
+            | Self::HeldBack
+            | Self::Store
+            | Self::Configuration => false,
         }
     }
 
@@ -45,7 +52,13 @@ impl FailureClass {
     pub fn counts_against_the_endpoint(self) -> bool {
         match self {
             Self::Network | Self::AnswerLost | Self::Provider | Self::RateLimited => true,
-            Self::Refused | Self::ClientRejected | Self::Suspect | Self::Shape | Self::HeldBack | Self::Store => false,
+            Self::Refused
+            | Self::ClientRejected
+            | Self::Suspect
+            | Self::Shape
+            | Self::HeldBack
+            | Self::Store
+            | Self::Configuration => false,
         }
     }
 
@@ -60,7 +73,8 @@ impl FailureClass {
             | Self::Suspect
             | Self::Shape
             | Self::HeldBack
-            | Self::Store => "failed_other",
+            | Self::Store
+            | Self::Configuration => "failed_other",
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::secret::{Fingerprint, Secret, danger_plaintext};
 use crate::strikes::Strikes;
 use crate::time::Timestamp;
 use crate::token::{LoginLimits, TokenFacts, TokenResponse, TokenSet};
+use crate::unattended::{self, Credential};
 
 /// Refused refresh tokens that are remembered; a login rarely sees more than two.
 pub const REFUSED_KEPT: usize = 16;
@@ -200,6 +201,14 @@ pub enum LoginEnd {
         /// What differs.
         detail: String,
     },
+    /// The provider refuses what an unattended grant is configured with. It counts again as soon as
+    /// that changes.
+    CredentialRefused {
+        /// What is refused.
+        credential: Credential,
+        /// The provider's word for it.
+        code: String,
+    },
     /// The user logged out.
     LoggedOut,
 }
@@ -294,10 +303,9 @@ impl GrantRecord {
     /// no token changed.
     #[must_use]
     pub fn attempting(&self, mark: AttemptMark, budget: Budget) -> Self {
-        let in_doubt = self.attempt.as_ref().map(|earlier| earlier.refresh_token);
         Self {
             last_attempt_at: Some(mark.started_at),
-            answer_lost: self.answer_lost.or(in_doubt),
+            answer_lost: self.in_doubt(),
             attempt: Some(mark),
             budget,
             ..self.clone()
@@ -340,7 +348,13 @@ impl GrantRecord {
         }
     }
 
-    fn lost_scopes_after(&self, renewed: &TokenSet) -> Vec<String> {
+    /// The refresh token whose fate nobody knows. Unattended grants have none to lose.
+    fn in_doubt(&self) -> Option<Fingerprint> {
+        let marked = self.attempt.as_ref().map(|mark| mark.refresh_token);
+        self.answer_lost.or(marked).filter(|_| !self.binding.grant_type.is_unattended())
+    }
+
+    pub(crate) fn lost_scopes_after(&self, renewed: &TokenSet) -> Vec<String> {
         let before = self.tokens.iter().flat_map(|tokens| &tokens.scopes);
         let mut lost: Vec<String> = Vec::new();
         for scope in self.lost_scopes.iter().chain(before) {
@@ -369,15 +383,14 @@ impl GrantRecord {
             | FailureClass::RateLimited
             | FailureClass::Suspect
             | FailureClass::HeldBack
-            | FailureClass::Store => {}
+            | FailureClass::Store
+            | FailureClass::Configuration => {}
         }
         next
     }
 
     fn refuse(&mut self, refresh_token: Fingerprint, failure: &Failure) {
-        self.refused.push(refresh_token);
-        let surplus = self.refused.len().saturating_sub(REFUSED_KEPT);
-        self.refused.drain(..surplus);
+        self.remember_refused(refresh_token);
         if self.sendable().is_some() {
             return;
         }
@@ -386,6 +399,13 @@ impl GrantRecord {
             Some(_) => LoginEnd::RotationLost { code },
             None => LoginEnd::Refused { code },
         });
+    }
+
+    pub(crate) fn remember_refused(&mut self, sent: Fingerprint) {
+        self.refused.retain(|refused| *refused != sent);
+        self.refused.push(sent);
+        let surplus = self.refused.len().saturating_sub(REFUSED_KEPT);
+        self.refused.drain(..surplus);
     }
 
     fn refuse_client(&mut self, failure: &Failure) {
@@ -419,8 +439,11 @@ impl GrantRecord {
     }
 
     /// The refresh token that the next attempt sends: the current one, or the one before where the
-    /// current one was refused.
+    /// current one was refused. Of an unattended grant: what stands for all that is configured.
     pub fn sendable(&self) -> Option<Fingerprint> {
+        if self.binding.grant_type.is_unattended() {
+            return Some(unattended::configured());
+        }
         let current = self.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
         let candidates = current.into_iter().chain(&self.previous_refresh_token).map(Secret::fingerprint);
         candidates.into_iter().find(|fingerprint| !self.refused.contains(fingerprint))
@@ -428,7 +451,7 @@ impl GrantRecord {
 
     /// What may be known of this record outside the vault.
     pub fn facts(&self) -> GrantFacts {
-        let in_doubt = self.attempt.as_ref().map(|mark| mark.refresh_token);
+        let waits_for_change = matches!(self.ended, Some(LoginEnd::CredentialRefused { .. }));
         GrantFacts {
             generation: self.generation,
             issuer: self.binding.client.issuer.clone(),
@@ -441,8 +464,9 @@ impl GrantRecord {
                     .map(|(since, absolute)| (since.after(absolute), absolute)),
                 ..tokens.facts(self.generation)
             }),
-            sendable: if self.ended.is_none() { self.sendable() } else { None },
-            answer_lost: self.answer_lost.or(in_doubt),
+            grant_type: self.binding.grant_type,
+            sendable: if self.ended.is_none() || waits_for_change { self.sendable() } else { None },
+            answer_lost: self.in_doubt(),
             last_attempt_at: self.last_attempt_at,
             last_success_at: self.last_success_at,
             client_secret_expires_at: self.binding.client.secret_expires_at,
@@ -457,7 +481,7 @@ impl GrantRecord {
 }
 
 impl Failure {
-    fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         match (&self.oauth_error, &self.subcode) {
             (Some(code), Some(subcode)) => format!("{code} ({subcode})"),
             (Some(code), None) => code.clone(),
@@ -475,6 +499,9 @@ pub struct GrantFacts {
     pub issuer: String,
     /// The token endpoint's host and port.
     pub endpoint: String,
+    /// By what right the tokens are asked for.
+    #[serde(default)]
+    pub grant_type: GrantType,
     /// The tokens, while logged in.
     pub tokens: Option<TokenFacts>,
     /// The refresh token that the next attempt sends.

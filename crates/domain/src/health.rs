@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::failure::FailureClass;
-use crate::grant::LoginEnd;
+use crate::grant::{GrantType, LoginEnd};
 use crate::policy::Policy;
 use crate::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
 use crate::time::Timestamp;
@@ -119,6 +119,8 @@ reasons! {
     RotationLost = "rotation_lost",
     /// The provider does not know this client any more.
     ClientRejected = "client_rejected",
+    /// The provider refuses what an unattended grant is configured with.
+    CredentialRefused = "credential_refused",
     /// Nobody has logged in yet.
     LoginRequired = "login_required",
     /// The user logged out.
@@ -183,6 +185,14 @@ impl Health {
 impl GrantStatus {
     /// The health of this grant at `now`.
     pub fn health(&self, now: Timestamp, policy: &Policy) -> Health {
+        let health = self.observed(now, policy);
+        // No login helps a grant that needs no person, unless a person had ended it.
+        let vain = health.action == HealthAction::Login && health.reason != Reason::LoggedOut;
+        let action = if vain && self.grant_type.is_unattended() { HealthAction::Configure } else { health.action };
+        Health { action, ..health }
+    }
+
+    fn observed(&self, now: Timestamp, policy: &Policy) -> Health {
         if !self.enabled {
             let health = Health::new(Level::Healthy, Reason::Disabled, HealthAction::Enable, "Disabled");
             return Health { admin_state: AdminState::Disabled, ..health };
@@ -198,11 +208,9 @@ impl GrantStatus {
                 .with_detail(cause);
         }
         if let Some(end) = &self.ended {
-            return ended(end);
+            return ended(end, self.has_valid_token(now));
         }
-        let Some(tokens) = &self.tokens else {
-            return Health::new(Level::Unhealthy, Reason::LoginRequired, HealthAction::Login, "Login required");
-        };
+        let Some(tokens) = &self.tokens else { return self.without_tokens() };
         let working = tokens.is_valid(now);
         if let UpstreamVerdict::RejectsFresh(_) = self.upstream {
             let summary = "The server rejects a freshly issued token";
@@ -213,7 +221,7 @@ impl GrantStatus {
         }
         if self.suspected_dead {
             let detail = "The provider refused before the last restart, in words that may mean a dead login.";
-            return suspected(level_while(working)).with_detail(detail);
+            return suspected(level_while(working), self.grant_type).with_detail(detail);
         }
         if let Some(cause) = &self.unsaved {
             let summary = format!("New token could not be saved: {cause}");
@@ -222,7 +230,7 @@ impl GrantStatus {
                     "It is kept in memory and used; saving it is retried. Do not stop the daemon before that.",
                 );
         }
-        if tokens.refresh_token.is_none() {
+        if tokens.refresh_token.is_none() && !self.grant_type.is_unattended() {
             return self.without_refresh_token(now, policy);
         }
         if self.state == RefreshState::Refreshing || self.next_attempt_at.is_some_and(|at| at <= now) || !working {
@@ -232,17 +240,37 @@ impl GrantStatus {
         self.well(now, policy)
     }
 
+    fn without_tokens(&self) -> Health {
+        if !self.grant_type.is_unattended() {
+            return Health::new(Level::Unhealthy, Reason::LoginRequired, HealthAction::Login, "Login required");
+        }
+        match &self.last_failure {
+            Some(last) => self.retrying(last, false),
+            None => {
+                Health::new(Level::Healthy, Reason::Refreshing, HealthAction::None, "First token is being asked for")
+            }
+        }
+    }
+
+    /// What a request lacks while no attempt succeeds.
+    fn lack(&self) -> &'static str {
+        if self.tokens.is_some() { "Token expired" } else { "No token yet" }
+    }
+
     fn retrying(&self, last: &LastFailure, working: bool) -> Health {
         let level = level_while(working);
         let next = self.next_attempt_at.map_or_else(|| "soon".to_owned(), |at| format!("at {at}"));
         let detail = format!("Refresh retry {} {next}: {}", self.retry_count, last.failure.message);
         let health = if self.suspected_dead {
-            suspected(level)
+            suspected(level, self.grant_type)
         } else {
             match last.failure.class {
                 FailureClass::Network | FailureClass::AnswerLost => {
-                    let summary =
-                        if working { "Refresh failed - network error" } else { "Token expired, provider unreachable" };
+                    let summary = if working {
+                        "Refresh failed - network error".to_owned()
+                    } else {
+                        format!("{}, provider unreachable", self.lack())
+                    };
                     Health::new(level, Reason::RetryingNetwork, HealthAction::Retry, summary)
                 }
                 FailureClass::RateLimited => {
@@ -252,6 +280,10 @@ impl GrantStatus {
                 FailureClass::HeldBack => {
                     let summary = format!("Refresh held back by everfresh's own limit until {}", self.until());
                     Health::new(level, Reason::HeldBack, HealthAction::ViewLogs, summary)
+                }
+                FailureClass::Configuration => {
+                    let summary = "Token cannot be asked for as configured";
+                    Health::new(level, Reason::Misconfigured, HealthAction::Configure, summary)
                 }
                 FailureClass::Store => {
                     let summary = "Refresh waits for the store - attempts cannot be recorded";
@@ -263,9 +295,9 @@ impl GrantStatus {
                 | FailureClass::Suspect
                 | FailureClass::Shape => {
                     let summary = if working {
-                        "Refresh failed - provider error"
+                        "Refresh failed - provider error".to_owned()
                     } else {
-                        "Token expired, provider answers with errors"
+                        format!("{}, provider answers with errors", self.lack())
                     };
                     Health::new(level, Reason::RetryingProvider, HealthAction::ViewLogs, summary)
                 }
@@ -359,12 +391,16 @@ fn level_while(working: bool) -> Level {
     if working { Level::Degraded } else { Level::Unhealthy }
 }
 
-fn suspected(level: Level) -> Health {
-    let summary = "Refresh refused - a new login is probably needed";
+fn suspected(level: Level, grant_type: GrantType) -> Health {
+    let summary = if grant_type.is_unattended() {
+        "Token requests refused - check what is configured"
+    } else {
+        "Refresh refused - a new login is probably needed"
+    };
     Health::new(level, Reason::SuspectedRejected, HealthAction::Login, summary)
 }
 
-fn ended(end: &LoginEnd) -> Health {
+fn ended(end: &LoginEnd, working: bool) -> Health {
     let (reason, summary, detail) = match end {
         LoginEnd::Refused { code } => (
             Reason::RefreshTokenRejected,
@@ -383,6 +419,13 @@ fn ended(end: &LoginEnd) -> Health {
         ),
         LoginEnd::IssuerChanged { detail } => {
             (Reason::IssuerChanged, "The provider's identity changed - check and log in again", detail.clone())
+        }
+        LoginEnd::CredentialRefused { credential, code } => {
+            let level = level_while(working);
+            let summary = format!("The provider refuses {credential}: {code}");
+            let detail = "It is not sent again as it is. A change of what is configured is noticed within minutes; \
+                          `everfresh login` asks at once.";
+            return Health::new(level, Reason::CredentialRefused, HealthAction::Configure, summary).with_detail(detail);
         }
         LoginEnd::LoggedOut => (Reason::LoggedOut, "Logged out", String::new()),
     };

@@ -24,6 +24,7 @@ pub mod status;
 pub mod strikes;
 pub mod time;
 pub mod token;
+pub mod unattended;
 
 pub use budget::Budget;
 pub use engine::{Action, Engine, Event, Note, Wake};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::grant::LoginEnd;
+use crate::grant::{GrantType, LoginEnd};
 use crate::ids::{AttemptId, Generation, GrantId};
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -74,6 +74,8 @@ pub struct GrantStatus {
     pub misconfigured: Option<String>,
     /// Why its stored record cannot be read, if so. Not the same as "not logged in".
     pub unreadable: Option<String>,
+    /// By what right its tokens are asked for.
+    pub grant_type: GrantType,
     /// Grows with every token set, login and logout.
     pub generation: Generation,
     /// Who issued them, once somebody has logged in.
@@ -124,6 +126,7 @@ impl GrantStatus {
             enabled: true,
             misconfigured: None,
             unreadable: None,
+            grant_type: GrantType::default(),
             generation: Generation::default(),
             issuer: None,
             tokens: None,

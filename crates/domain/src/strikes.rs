@@ -25,7 +25,10 @@ impl Strikes {
             (FailureClass::Suspect, Some(earlier)) => {
                 Some(Self { count: earlier.count.saturating_add(1), since: earlier.since.min(started_at) })
             }
-            (FailureClass::Network | FailureClass::HeldBack | FailureClass::Store, earlier) => earlier,
+            (
+                FailureClass::Network | FailureClass::HeldBack | FailureClass::Store | FailureClass::Configuration,
+                earlier,
+            ) => earlier,
             (
                 FailureClass::AnswerLost
                 | FailureClass::Provider

@@ -146,6 +146,20 @@ pub(crate) struct Add {
     /// The environment variable, of the daemon, that holds the client's secret.
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) client_secret_env: Option<String>,
+    /// By what right tokens are asked for; all but authorization-code need no person.
+    #[arg(long, default_value = "authorization_code")]
+    pub(crate) grant: Grant,
+    /// The file with the client's private key (PKCS #8 in PEM), with which it signs who it is.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) private_key_file: Option<PathBuf>,
+    /// What that key signs with, where not as usual: ES256, RS256, PS256, ...
+    #[arg(long, value_name = "ALG", requires = "private_key_file")]
+    pub(crate) signing_alg: Option<String>,
+    /// The file with the assertion of a jwt_bearer grant; read anew for each token.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) assertion_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) identity_provider: IdentityProvider,
     /// A scope to ask for; may be given several times.
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: Vec<String>,
@@ -181,6 +195,39 @@ pub(crate) struct Add {
     pub(crate) no_login: bool,
     #[command(flatten)]
     pub(crate) how: LoginHow,
+}
+
+/// By what right tokens are asked for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Grant {
+    /// A person logs in.
+    AuthorizationCode,
+    /// The client's own right.
+    ClientCredentials,
+    /// An assertion of who runs this, as workload identities have it.
+    JwtBearer,
+    /// An ID token of the enterprise's identity provider.
+    EnterpriseManaged,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdentityProvider {
+    /// The issuer of an enterprise's identity provider.
+    #[arg(long, value_name = "URL", requires = "id_token_file")]
+    pub(crate) idp_issuer: Option<String>,
+    /// Its token endpoint, where that is not to be discovered.
+    #[arg(long, value_name = "URL", requires = "id_token_file")]
+    pub(crate) idp_token_endpoint: Option<String>,
+    /// The client at the identity provider.
+    #[arg(long, value_name = "ID", requires = "id_token_file")]
+    pub(crate) idp_client_id: Option<String>,
+    /// The environment variable, of the daemon, that holds that client's secret.
+    #[arg(long, value_name = "VARIABLE", requires = "id_token_file")]
+    pub(crate) idp_client_secret_env: Option<String>,
+    /// The file with the ID token; read anew for each token.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) id_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -121,7 +121,7 @@ pub(crate) async fn start(
     let clock = clock();
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let factory = HttpFactory::new();
-    let oauth = Arc::new(HttpOAuth::new(Arc::clone(&factory), Arc::clone(&clock)));
+    let oauth = Arc::new(HttpOAuth::new(Arc::clone(&factory), Arc::clone(&clock), Arc::clone(&entropy)));
     let base_url = format!("http://{address}");
     let parts = ApplicationParts {
         store: Arc::new(store.store),

@@ -10,7 +10,6 @@ pub mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
-#[cfg_attr(not(test), expect(dead_code, reason = "assertions are signed by the grants that follow"))]
 mod jose;
 pub mod metrics;
 pub mod oauth;

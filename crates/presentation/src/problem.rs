@@ -152,7 +152,8 @@ fn login(error: &LoginError, detail: String) -> Problem {
         | LoginError::NoDeviceLogin { .. }
         | LoginError::DeviceRefused { .. }
         | LoginError::IssuerChanged { .. }
-        | LoginError::Secret(_) => refused,
+        | LoginError::Secret(_)
+        | LoginError::Unattended(_) => refused,
         LoginError::Proof(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no-proof", "No proof of possession"),
         LoginError::Store(error) => return store(error, detail),
     };

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod metrics;
 pub mod proof;
 pub mod provider;
+pub mod secrets;
 mod serving;
 pub mod sim;
 #[cfg(feature = "storm")]

@@ -8,28 +8,32 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "publish before store",
         file: "crates/application/src/attempt.rs",
-        text: r"        let renewed = marked.renewed(response, sent_at);
-",
-        instead: r"        let renewed = marked.renewed(response, sent_at);
-        self.access.publish_tokens(&renewed);
-",
+        text: r"        match self.timed_replace(Some(stored), &renewed).await {",
+        instead: r"        self.access.publish_tokens(&renewed);
+        match self.timed_replace(Some(stored), &renewed).await {",
         noticed_by: &["everfresh-application"],
     },
     Mutation {
         what: "send without the durable mark",
         file: "crates/application/src/attempt.rs",
-        text: r"        match self.timed_replace(&marked, attempt).await {
-            Ok(()) => Ok(marked),",
-        instead: r"        match Ok::<(), StoreError>(()) {
-            Ok(()) => Ok(marked),",
+        text: r"        self.store_mark(Some(attempt.generation), &marked).await?;
+",
+        instead: r"",
         noticed_by: &["everfresh-application"],
     },
     Mutation {
         what: "forget refused tokens",
         file: "crates/domain/src/grant.rs",
-        text: r"        self.refused.push(refresh_token);",
-        instead: r"        let _ = refresh_token;",
+        text: r"        self.refused.push(sent);",
+        instead: r"        let _ = sent;",
         noticed_by: &["everfresh-domain", "everfresh-application", "everfresh-testkit"],
+    },
+    Mutation {
+        what: "send again what an unattended grant was refused with",
+        file: "crates/application/src/unattended.rs",
+        text: r"record.refused.contains(&sent)",
+        instead: r"record.refused.is_empty() && record.refused.contains(&sent)",
+        noticed_by: &["everfresh-application"],
     },
     Mutation {
         what: "replace instead of merge",
@@ -313,10 +317,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "an attempt that a crash broke off is no lost answer",
         file: "crates/domain/src/grant.rs",
-        text: r"            answer_lost: self.answer_lost.or(in_doubt),
-            last_attempt_at",
-        instead: r"            answer_lost: self.answer_lost.filter(|_| in_doubt.is_none()),
-            last_attempt_at",
+        text: r"        self.answer_lost.or(marked).filter(",
+        instead: r"        self.answer_lost.filter(|_| marked.is_none()).filter(",
         noticed_by: &["everfresh-domain", "everfresh-application", "everfresh-testkit"],
     },
     Mutation {
@@ -336,7 +338,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "tokens that cannot be stored are dropped",
         file: "crates/application/src/attempt.rs",
-        text: r"                self.vault.save_later(Some(attempt.generation), renewed);
+        text: r"                self.vault.save_later(Some(stored), renewed);
 ",
         instead: r"",
         noticed_by: &["everfresh-application", "everfresh-testkit"],
@@ -402,8 +404,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         what: "a lifetime counts from the answer",
         file: "crates/application/src/attempt.rs",
         text: r"        let sent_at = self.clock.now();
-        let answer = self.send(attempt, &server, &marked).await;",
-        instead: r"        let answer = self.send(attempt, &server, &marked).await;
+        let answer = self.send(attempt, server, &marked).await;",
+        instead: r"        let answer = self.send(attempt, server, &marked).await;
         let sent_at = self.clock.now();",
         noticed_by: &["everfresh-application"],
     },

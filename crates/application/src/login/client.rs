@@ -2,11 +2,11 @@
 //! that was registered dynamically, once for each issuer and set of redirect URIs.
 
 use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
-use everfresh_domain::{GrantRecord, LoginEnd};
+use everfresh_domain::{GrantRecord, LoginEnd, Secret};
 
 use super::{ClientChoice, LoginDesk, LoginError};
-use crate::ports::{Discovered, RegistrationKey, StoreError};
-use crate::settings::ServerSettings;
+use crate::ports::{Discovered, RegistrationKey, Secrets, StoreError};
+use crate::settings::{OAuthSettings, ServerSettings};
 
 impl LoginDesk {
     /// The client to log in with: configured, or by metadata document, or registered, once.
@@ -82,13 +82,68 @@ impl LoginDesk {
         discovered: &Discovered,
         client_id: String,
     ) -> Result<ClientRegistration, LoginError> {
-        let Some(source) = &server.oauth.client_secret else { return Ok(public_client(discovered, client_id)) };
-        let secret = self.parts.secrets.resolve(source).await.map_err(LoginError::Secret)?;
+        let proof = ClientProof::fetch(&*self.parts.secrets, &server.oauth).await.map_err(LoginError::Secret)?;
+        Ok(proof.of(discovered, client_id))
+    }
+}
+
+/// How a configured client shows who it is.
+pub(crate) enum ClientProof {
+    /// Not at all.
+    None,
+    /// By a secret.
+    Secret(Secret),
+    /// By what it signs.
+    PrivateKey(Secret),
+}
+
+impl ClientProof {
+    /// Fetches what is configured. The error names what is not to be had.
+    pub(crate) async fn fetch(secrets: &dyn Secrets, oauth: &OAuthSettings) -> Result<Self, String> {
+        let failed = |what: &str, cause: String| format!("the {what} cannot be fetched: {cause}");
+        match (&oauth.private_key, &oauth.client_secret) {
+            (Some(source), _) => {
+                let key = secrets.resolve_whole(source).await;
+                key.map(Self::PrivateKey).map_err(|cause| failed("private key", cause))
+            }
+            (None, Some(source)) => {
+                secrets.resolve(source).await.map(Self::Secret).map_err(|cause| failed("client secret", cause))
+            }
+            (None, None) => Ok(Self::None),
+        }
+    }
+
+    /// What is shown, if anything is.
+    pub(crate) fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::None => None,
+            Self::Secret(secret) | Self::PrivateKey(secret) => Some(secret),
+        }
+    }
+
+    /// The client `client_id` of the authorization server that was `discovered`.
+    pub(crate) fn of(self, discovered: &Discovered, client_id: String) -> ClientRegistration {
         let offers = |method: &str| discovered.token_endpoint_auth_methods.iter().any(|offered| offered == method);
         let post_only = offers("client_secret_post") && !offers("client_secret_basic");
-        let auth_method =
+        let by_secret =
             if post_only { ClientAuthMethod::ClientSecretPost } else { ClientAuthMethod::ClientSecretBasic };
-        Ok(ClientRegistration { client_secret: Some(secret), auth_method, ..public_client(discovered, client_id) })
+        self.on(ClientRegistration { auth_method: by_secret, ..public_client(discovered, client_id) })
+    }
+
+    /// `client` with this for its proof. How it shows a secret stays.
+    pub(crate) fn on(self, client: ClientRegistration) -> ClientRegistration {
+        let by_secret = match client.auth_method {
+            ClientAuthMethod::ClientSecretPost => ClientAuthMethod::ClientSecretPost,
+            ClientAuthMethod::None | ClientAuthMethod::ClientSecretBasic | ClientAuthMethod::PrivateKeyJwt => {
+                ClientAuthMethod::ClientSecretBasic
+            }
+        };
+        let (client_secret, private_key, auth_method) = match self {
+            Self::None => (None, None, ClientAuthMethod::None),
+            Self::Secret(secret) => (Some(secret), None, by_secret),
+            Self::PrivateKey(key) => (None, Some(key), ClientAuthMethod::PrivateKeyJwt),
+        };
+        ClientRegistration { client_secret, private_key, auth_method, ..client }
     }
 }
 

@@ -128,9 +128,11 @@ fn told(failure: &Failure, interval: Duration) -> Told {
             let doubled = interval.saturating_mul(2).min(INTERVAL_MAX);
             Told::Wait(doubled.max(failure.retry_after.unwrap_or_default()).max(interval))
         }
-        FailureClass::Refused | FailureClass::ClientRejected | FailureClass::Suspect | FailureClass::Shape => {
-            Told::Over(LoginOutcome::Failed { message: describe(failure) })
-        }
+        FailureClass::Refused
+        | FailureClass::ClientRejected
+        | FailureClass::Suspect
+        | FailureClass::Shape
+        | FailureClass::Configuration => Told::Over(LoginOutcome::Failed { message: describe(failure) }),
     }
 }
 

@@ -130,8 +130,11 @@ pub enum LoginError {
     #[error("oauth.dpop = \"required\", and {0} takes no proofs that are signed with ES256")]
     NoCommonProof(String),
     /// A configured secret could not be fetched.
-    #[error("the client secret cannot be fetched: {0}")]
+    #[error("{0}")]
     Secret(String),
+    /// There is nobody to log in: tokens are asked for with what is configured.
+    #[error("{0} needs no login: its tokens are asked for with what is configured")]
+    Unattended(GrantId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

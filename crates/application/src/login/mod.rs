@@ -4,12 +4,12 @@
 //! task of the daemon's own: a browser that goes away loses nothing.
 
 mod answer;
-mod client;
+pub(crate) mod client;
 mod device;
 mod flow;
 mod keep;
 mod pasted;
-mod terms;
+pub(crate) mod terms;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -81,6 +81,9 @@ impl LoginDesk {
         way: Option<LoginWay>,
         choice: ClientChoice,
     ) -> Result<LoginStarted, LoginError> {
+        if route.settings.oauth.grant.is_unattended() {
+            return Err(LoginError::Unattended(route.grant.clone()));
+        }
         let server = &route.settings;
         let way = way.unwrap_or(server.oauth.login_way);
         let fits = |flow: &Flow| choice == ClientChoice::Known && flow.is_by(way);

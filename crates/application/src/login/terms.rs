@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use everfresh_domain::grant::{Binding, ClientRegistration, GrantType, RequestShape};
+use everfresh_domain::grant::{Binding, ClientRegistration, RequestShape};
 use everfresh_domain::profile::OfflineScope;
 use everfresh_domain::{GrantRecord, Secret};
 
@@ -13,7 +13,7 @@ use crate::settings::{OfflineAccess, ResourceSetting, ServerSettings};
 const OFFLINE_ACCESS: &str = "offline_access";
 
 /// What was discovered, corrected by what is known of the provider.
-pub(super) fn as_profiled(server: &ServerSettings, mut discovered: Discovered) -> Discovered {
+pub(crate) fn as_profiled(server: &ServerSettings, mut discovered: Discovered) -> Discovered {
     let Some(profile) = server.profile(&discovered.issuer) else { return discovered };
     if let Some(method) = profile.auth_method {
         discovered.token_endpoint_auth_methods = vec![method.as_str().to_owned()];
@@ -30,7 +30,8 @@ pub(super) fn as_profiled(server: &ServerSettings, mut discovered: Discovered) -
     discovered
 }
 
-pub(super) fn binding(
+/// What tokens are asked for by, and where.
+pub(crate) fn binding(
     server: &ServerSettings,
     discovered: &Discovered,
     client: ClientRegistration,
@@ -53,7 +54,7 @@ pub(super) fn binding(
         upstream: server.url.clone(),
         token_endpoint: discovered.token_endpoint.clone(),
         revocation_endpoint: discovered.revocation_endpoint.clone(),
-        grant_type: GrantType::AuthorizationCode,
+        grant_type: server.oauth.grant,
         client,
         resource,
         requested_scopes,
@@ -85,8 +86,9 @@ pub(super) fn request(
 
 /// The scopes to ask for (MCP authorization, "Scope Selection Strategy"): the configured ones, else
 /// the challenge's, else the resource's; with what the upstream demanded since, on top of what was
-/// asked for before; and `offline_access` as configured.
-pub(super) fn wanted_scopes(
+/// asked for before; and `offline_access` as configured, but for grants that need no person: it
+/// stands for a refresh token, which only a person's login has.
+pub(crate) fn wanted_scopes(
     server: &ServerSettings,
     discovered: &Discovered,
     needed: &[String],
@@ -98,6 +100,7 @@ pub(super) fn wanted_scopes(
     let listed = discovered.scopes_supported.iter().any(|scope| scope == OFFLINE_ACCESS);
     let setting = server.oauth.offline_access;
     let offline = match setting {
+        _ if server.oauth.grant.is_unattended() => None,
         OfflineAccess::Auto if listed => Some(OFFLINE_ACCESS.to_owned()),
         OfflineAccess::Always => Some(OFFLINE_ACCESS.to_owned()),
         OfflineAccess::Auto | OfflineAccess::Never => None,
@@ -141,6 +144,7 @@ mod tests {
             registration_endpoint: None,
             revocation_endpoint: None,
             device_authorization_endpoint: None,
+            grant_profiles: Vec::new(),
             token_endpoint_auth_methods: vec!["client_secret_basic".into()],
             scopes_supported: vec!["read".into(), OFFLINE_ACCESS.into()],
             client_id_metadata_documents: false,

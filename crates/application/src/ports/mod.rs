@@ -17,8 +17,8 @@ pub use dialer::{Dialer, UpstreamIo};
 pub use entropy::Entropy;
 pub use metrics::Metrics;
 pub use oauth::{
-    AuthorizationRequest, Challenge, DeviceAuthorization, Discovered, DiscoveryError, DpopOffer, OAuthClient,
-    OAuthDiscovery, RegistrationError, TokenKind,
+    AuthorizationRequest, Challenge, DeviceAuthorization, Discovered, DiscoveryError, DpopOffer, IdentityExchange,
+    OAuthClient, OAuthDiscovery, RegistrationError, TokenKind,
 };
 pub use proof::{
     DPOP, DPOP_NONCE, INVALID_DPOP_PROOF, ProofError, ProofKeys, ProofRequest, ProofSigner, USE_DPOP_NONCE, nonce_of,

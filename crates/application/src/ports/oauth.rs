@@ -66,6 +66,19 @@ pub trait OAuthClient: Send + Sync {
         device_code: &Secret,
     ) -> Result<TokenResponse, Failure>;
 
+    /// Asks for a token by the client's own right (RFC 6749 section 4.4), or by `assertion` (RFC 7523
+    /// section 2.1), for the scopes and the resource of `binding`.
+    async fn request_token<'a>(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        assertion: Option<&'a Secret>,
+    ) -> Result<TokenResponse, Failure>;
+
+    /// Has an identity provider exchange an ID token for an assertion that one authorization server
+    /// takes (RFC 8693 section 2, token type `id-jag`).
+    async fn exchange_identity(&self, server: &ServerSettings, exchange: &IdentityExchange) -> Result<Secret, Failure>;
+
     /// Revokes a token (RFC 7009). `Ok` also where the provider did not know it.
     async fn revoke(
         &self,
@@ -91,6 +104,25 @@ pub struct DeviceAuthorization {
     pub expires_in: Duration,
     /// The least time between two questions.
     pub interval: Duration,
+}
+
+/// One exchange of an ID token at an identity provider.
+#[derive(Clone, Debug)]
+pub struct IdentityExchange {
+    /// The provider's token endpoint.
+    pub token_endpoint: String,
+    /// The client that everfresh is there.
+    pub client_id: Option<String>,
+    /// That client's secret.
+    pub client_secret: Option<Secret>,
+    /// The ID token.
+    pub id_token: Secret,
+    /// The issuer of the authorization server that the assertion is for.
+    pub audience: String,
+    /// The resource that tokens are wanted for, byte for byte.
+    pub resource: Option<String>,
+    /// The scopes that are wanted there.
+    pub scopes: Vec<String>,
 }
 
 /// What an upstream said in `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1).
@@ -142,6 +174,8 @@ pub struct Discovered {
     pub device_authorization_endpoint: Option<String>,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<String>,
+    /// Which profiles of grants it takes (`authorization_grant_profiles_supported`); empty where not told.
+    pub grant_profiles: Vec<String>,
     /// How clients may authenticate; empty where not told.
     pub token_endpoint_auth_methods: Vec<String>,
     /// The scopes that the authorization server knows.
@@ -272,6 +306,9 @@ pub trait OAuthDiscovery: Send + Sync {
         server: &ServerSettings,
         challenge: Option<Challenge>,
     ) -> Result<Discovered, DiscoveryError>;
+
+    /// Finds the token endpoint of an identity provider by its metadata, on behalf of `server`.
+    async fn identity_provider(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError>;
 
     /// Registers a client dynamically (RFC 7591). Nothing is stored here.
     async fn register(

@@ -9,6 +9,9 @@ use crate::settings::SecretSource;
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait Secrets: Send + Sync {
-    /// The secret at `source`. The error names the source and the fix, and shows no content.
+    /// The secret at `source`, which is one line. The error names the source and the fix, and shows no content.
     async fn resolve(&self, source: &SecretSource) -> Result<Secret, String>;
+
+    /// The whole text at `source`, for what has many lines: a private key in PEM.
+    async fn resolve_whole(&self, source: &SecretSource) -> Result<Secret, String>;
 }

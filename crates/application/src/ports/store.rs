@@ -98,8 +98,11 @@ pub struct JournalEntry {
     pub trigger: String,
     /// The generation it began with.
     pub generation: Generation,
-    /// The refresh token that was sent.
-    pub refresh_token: Fingerprint,
+    /// The refresh token that was sent; none by an unattended grant.
+    pub refresh_token: Option<Fingerprint>,
+    /// What an unattended grant sent of that which is configured, taken together.
+    #[serde(default)]
+    pub credential: Option<Fingerprint>,
     /// How it ended.
     pub outcome: JournalOutcome,
 }

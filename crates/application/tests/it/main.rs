@@ -8,5 +8,6 @@ mod month;
 mod order;
 mod refresh;
 mod scopes;
+mod unattended;
 mod ways;
 mod world;

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use everfresh_application::access::Pass;
-use everfresh_application::ports::MockSecrets;
 use everfresh_application::{Application, CallbackQuery, LoginFinished, LoginSettings, Parts, Route, ServerSettings};
 use everfresh_domain::{GrantId, GrantStatus, Policy, Secret};
 use everfresh_testkit::clock::{SeededEntropy, VirtualClock};
@@ -13,6 +12,7 @@ use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::metrics::CountingMetrics;
 use everfresh_testkit::proof::TestProofs;
 use everfresh_testkit::provider::{Behaviour, Counters, Model, ModelClient};
+use everfresh_testkit::secrets::Variables;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -21,6 +21,7 @@ pub(crate) struct World {
     pub(crate) model: Arc<Mutex<Model>>,
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) metrics: Arc<CountingMetrics>,
+    pub(crate) variables: Variables,
     pub(crate) app: Application,
 }
 
@@ -35,14 +36,21 @@ pub(crate) fn server() -> ServerSettings {
 impl World {
     /// A world in which nobody is logged in yet.
     pub(crate) async fn new(behaviour: Behaviour) -> Self {
+        let world = Self::empty(behaviour).await;
+        world.app.add_server(server()).await.unwrap();
+        world
+    }
+
+    /// A world without any server.
+    pub(crate) async fn empty(behaviour: Behaviour) -> Self {
         let mut model = Model::new(behaviour);
         model.issuer = "https://as.example".into();
         let store = MemoryStore::default();
         let (model, clock) = (Arc::new(Mutex::new(model)), Arc::new(VirtualClock::default()));
         let metrics = Arc::new(CountingMetrics::default());
-        let app = start(&store, &model, &clock, &metrics).await;
-        app.add_server(server()).await.unwrap();
-        Self { store, model, clock, metrics, app }
+        let variables = Variables::default();
+        let app = start(&store, &model, &clock, &metrics, &variables).await;
+        Self { store, model, clock, metrics, variables, app }
     }
 
     /// A world in which somebody has just logged in.
@@ -55,10 +63,10 @@ impl World {
 
     /// The process dies, and another one starts over the same store.
     pub(crate) async fn restart(self) -> Self {
-        let Self { store, model, clock, metrics, app } = self;
+        let Self { store, model, clock, metrics, variables, app } = self;
         drop(app);
-        let app = start(&store, &model, &clock, &metrics).await;
-        Self { store, model, clock, metrics, app }
+        let app = start(&store, &model, &clock, &metrics, &variables).await;
+        Self { store, model, clock, metrics, variables, app }
     }
 
     pub(crate) async fn log_in(&self) -> LoginFinished {
@@ -119,13 +127,14 @@ async fn start(
     model: &Arc<Mutex<Model>>,
     clock: &Arc<VirtualClock>,
     metrics: &Arc<CountingMetrics>,
+    variables: &Variables,
 ) -> Application {
     let client = Arc::new(ModelClient::new(Arc::clone(model), Arc::clone(clock) as _));
     Application::start(Parts {
         store: Arc::new(store.clone()),
         oauth: Arc::clone(&client) as _,
         discovery: client,
-        secrets: Arc::new(MockSecrets::new()),
+        secrets: Arc::new(variables.clone()),
         clock: Arc::clone(clock) as _,
         proofs: Arc::new(TestProofs),
         entropy: Arc::new(SeededEntropy::new(11)),

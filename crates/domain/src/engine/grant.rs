@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event::Trigger;
 use crate::failure::{Failure, FailureClass};
-use crate::grant::GrantFacts;
+use crate::grant::{GrantFacts, GrantType, LoginEnd};
 use crate::ids::{AttemptId, Generation, GrantId, Spread};
 use crate::policy::Policy;
 use crate::retry::wait_after;
@@ -164,7 +164,8 @@ impl Grant {
             | FailureClass::ClientRejected
             | FailureClass::Suspect
             | FailureClass::Shape
-            | FailureClass::Store => self.rung.saturating_add(1),
+            | FailureClass::Store
+            | FailureClass::Configuration => self.rung.saturating_add(1),
         };
         self.retry_at = Some(self.retry_after(now, &failure, policy));
         self.last_failure = Some(LastFailure { attempt, at: now, failure });
@@ -174,7 +175,8 @@ impl Grant {
         let lost = self.facts.as_ref().and_then(|facts| facts.answer_lost);
         let at_once = match failure.class {
             FailureClass::AnswerLost => lost.is_some() && self.lost_answer_retried != lost,
-            FailureClass::Refused => true,
+            // The refresh token before the refused one may be good.
+            FailureClass::Refused => !self.is_unattended(),
             FailureClass::Network
             | FailureClass::Provider
             | FailureClass::RateLimited
@@ -182,7 +184,8 @@ impl Grant {
             | FailureClass::Suspect
             | FailureClass::Shape
             | FailureClass::HeldBack
-            | FailureClass::Store => false,
+            | FailureClass::Store
+            | FailureClass::Configuration => false,
         };
         if failure.class == FailureClass::AnswerLost {
             self.lost_answer_retried = lost;
@@ -219,7 +222,11 @@ impl Grant {
             (None, Some(at), None) => (at, Trigger::Retry),
             (None, None, Some(_)) => (Timestamp::EPOCH, Trigger::LostAnswer),
             (None, None, None) => {
-                let at = refresh_at(facts.tokens.as_ref()?, self.spread, policy);
+                let at = match &facts.tokens {
+                    Some(tokens) => refresh_at(tokens, self.spread, policy),
+                    None if self.is_unattended() => Timestamp::EPOCH,
+                    None => return None,
+                };
                 // In an earlier life of this process.
                 let failed = facts.last_attempt_at > facts.last_success_at;
                 let trigger = if failed { Trigger::Retry } else { Trigger::Schedule };
@@ -253,12 +260,25 @@ impl Grant {
         self.facts.as_ref().map(|facts| facts.generation).unwrap_or_default()
     }
 
+    fn grant_type(&self) -> GrantType {
+        self.facts.as_ref().map(|facts| facts.grant_type).unwrap_or_default()
+    }
+
+    fn is_unattended(&self) -> bool {
+        self.grant_type().is_unattended()
+    }
+
     fn state(&self) -> RefreshState {
         let logged_in = self.facts.as_ref().is_some_and(|facts| facts.tokens.is_some());
-        let ended = self.facts.as_ref().is_some_and(|facts| facts.ended.is_some());
+        let end = self.facts.as_ref().and_then(|facts| facts.ended.as_ref());
+        let failed = match end {
+            Some(LoginEnd::CredentialRefused { .. }) => true,
+            Some(_) => logged_in,
+            None => false,
+        };
         if self.flight.as_ref().is_some_and(|flight| !flight.superseded) {
             RefreshState::Refreshing
-        } else if ended && logged_in {
+        } else if failed {
             RefreshState::Failed
         } else if self.sendable().is_none() {
             RefreshState::Idle
@@ -286,6 +306,7 @@ impl Grant {
             enabled: self.enabled,
             misconfigured: self.misconfigured.clone(),
             unreadable: self.unreadable.clone(),
+            grant_type: self.grant_type(),
             generation: self.generation(),
             issuer: facts.map(|facts| facts.issuer.clone()),
             tokens: facts.and_then(|facts| facts.tokens.clone()),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use everfresh_domain::failure::{Failure, FailureClass};
-use everfresh_domain::grant::LoginEnd;
+use everfresh_domain::grant::{GrantType, LoginEnd};
 use everfresh_domain::health::{AdminState, Health, HealthAction, Level, Reason};
 use everfresh_domain::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
+use everfresh_domain::unattended::Credential;
 use everfresh_domain::{AttemptId, Generation, Policy};
 
 use crate::kit::{HOUR, START, facts, grant, secs};
@@ -111,7 +112,47 @@ fn ends() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
     ]
 }
 
-fn situations() -> Vec<(GrantStatus, Level, HealthAction, Reason)> {
+fn unattended(status: GrantStatus) -> GrantStatus {
+    GrantStatus { grant_type: GrantType::ClientCredentials, ..status }
+}
+
+fn first_token_after(class: FailureClass) -> GrantStatus {
+    unattended(GrantStatus { tokens: None, ..retrying(class) })
+}
+
+fn secret_refused() -> LoginEnd {
+    LoginEnd::CredentialRefused { credential: Credential::ClientSecret, code: "invalid_client".into() }
+}
+
+type Situation = (GrantStatus, Level, HealthAction, Reason);
+
+fn situations() -> Vec<Situation> {
+    [of_logins(), of_unattended_grants()].concat()
+}
+
+fn of_unattended_grants() -> Vec<Situation> {
+    use HealthAction as Do;
+    use Level::{Degraded, Healthy, Unhealthy};
+    vec![
+        (unattended(connected()), Healthy, Do::None, Reason::Ok),
+        (unattended(unrefreshable(60)), Healthy, Do::None, Reason::Ok),
+        (unattended(GrantStatus::unknown(grant("linear"))), Healthy, Do::None, Reason::Refreshing),
+        (first_token_after(FailureClass::Network), Unhealthy, Do::Retry, Reason::RetryingNetwork),
+        (first_token_after(FailureClass::Provider), Unhealthy, Do::ViewLogs, Reason::RetryingProvider),
+        (first_token_after(FailureClass::Configuration), Unhealthy, Do::Configure, Reason::Misconfigured),
+        (unattended(ended(secret_refused())), Degraded, Do::Configure, Reason::CredentialRefused),
+        (unattended(expired(ended(secret_refused()))), Unhealthy, Do::Configure, Reason::CredentialRefused),
+        (unattended(ended(LoginEnd::LoggedOut)), Unhealthy, Do::Login, Reason::LoggedOut),
+        (
+            unattended(GrantStatus { suspected_dead: true, ..retrying(FailureClass::Suspect) }),
+            Degraded,
+            Do::Configure,
+            Reason::SuspectedRejected,
+        ),
+    ]
+}
+
+fn of_logins() -> Vec<Situation> {
     use HealthAction as Do;
     use Level::{Degraded, Healthy, Unhealthy};
     let code = || "invalid_grant".to_owned();

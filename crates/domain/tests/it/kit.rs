@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use everfresh_domain::engine::{Action, Attempt, AttemptOutcome, AttemptReport, Engine, Event, Note};
 use everfresh_domain::failure::{Failure, FailureClass};
-use everfresh_domain::grant::{GrantFacts, LoginEnd};
+use everfresh_domain::grant::{GrantFacts, GrantType, LoginEnd};
 use everfresh_domain::{
     Budget, Fingerprint, Generation, GrantId, GrantStatus, Health, Policy, Strikes, Timestamp, TokenFacts,
 };
@@ -27,6 +27,7 @@ pub(crate) fn facts(age: Duration, lifetime: Duration) -> GrantFacts {
         generation: Generation(1),
         issuer: "https://as.example".into(),
         endpoint: "as.example".into(),
+        grant_type: GrantType::AuthorizationCode,
         tokens: Some(TokenFacts {
             generation: Generation(1),
             fingerprint: Fingerprint::from_bytes([9; 16]),
@@ -170,7 +171,8 @@ impl Stage {
             | FailureClass::Suspect
             | FailureClass::Shape
             | FailureClass::HeldBack
-            | FailureClass::Store => {}
+            | FailureClass::Store
+            | FailureClass::Configuration => {}
         }
         self.facts.insert(attempt.grant.clone(), facts.clone());
         self.report(attempt, AttemptOutcome::Failed { failure, facts: Some(Box::new(facts)) });

@@ -7,3 +7,4 @@ mod kit;
 mod lifecycle;
 mod profiles;
 mod record;
+mod unattended;

@@ -13,7 +13,7 @@ use everfresh_domain::{
 
 use crate::kit::{HOUR, START, grant};
 
-fn response(refresh_token: Option<&str>) -> TokenResponse {
+pub(crate) fn response(refresh_token: Option<&str>) -> TokenResponse {
     TokenResponse {
         access_token: Secret::new("access"),
         token_type: "Bearer".into(),
@@ -26,7 +26,7 @@ fn response(refresh_token: Option<&str>) -> TokenResponse {
     }
 }
 
-fn logged_in() -> GrantRecord {
+pub(crate) fn logged_in() -> GrantRecord {
     let binding = Binding {
         upstream: "https://mcp.example/mcp".into(),
         token_endpoint: "https://as.example:8443/token?x=1".into(),
@@ -115,6 +115,7 @@ fn nothing_but_a_refusal_takes_a_token_away() {
         FailureClass::Shape,
         FailureClass::HeldBack,
         FailureClass::Store,
+        FailureClass::Configuration,
         FailureClass::ClientRejected,
     ] {
         let after = failed(&logged_in(), class);

@@ -7,7 +7,7 @@ use everfresh_application::ports::{Dialer, DiscoveryError, OAuthDiscovery};
 use everfresh_infrastructure::dialer::NetDialer;
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
-use everfresh_infrastructure::system::SystemClock;
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -187,7 +187,7 @@ async fn reach(name: &str, settings: &ServerSettings, report: &mut Report) {
             return;
         }
     }
-    let oauth = HttpOAuth::new(factory, Arc::new(SystemClock::default()));
+    let oauth = HttpOAuth::new(factory, Arc::new(SystemClock::default()), Arc::new(SystemEntropy));
     let check = format!("{name}: provider");
     match oauth.discover(settings, None).await {
         Ok(found) => {

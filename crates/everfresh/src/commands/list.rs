@@ -95,6 +95,7 @@ pub(super) async fn show(api: &Api, name: &str, format: Output) -> Result<Exit, 
     let lines = [
         ("name", name_of(&server)),
         ("url", output::text(&server["url"])),
+        ("grant", output::text(&server["grant"])),
         ("source", output::text(&server["source"])),
         ("issuer", output::text(&server["issuer"])),
         ("profile", profile_of(&server)),

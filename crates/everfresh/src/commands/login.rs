@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use everfresh_application::{ClientCertificate, LoginWay};
+use everfresh_domain::grant::GrantType;
 use everfresh_infrastructure::http::{check_authorities, check_certificate};
-use everfresh_presentation::api::views::{LoginWish, NewOAuth, NewServer};
+use everfresh_presentation::api::views::{LoginWish, NewIdentityProvider, NewOAuth, NewServer};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use url::Url;
 
+use super::servers::exit_for;
 use super::{grant_in, path_of};
 use crate::browser;
-use crate::cli::{Add, Global, LoginHow, Open};
+use crate::cli::{Add, Global, Grant, IdentityProvider, LoginHow, Open};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -36,6 +38,16 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
             issuer: add.issuer,
             client_id: add.client_id,
             client_secret_env: add.client_secret_env,
+            grant: match add.grant {
+                Grant::AuthorizationCode => GrantType::AuthorizationCode,
+                Grant::ClientCredentials => GrantType::ClientCredentials,
+                Grant::JwtBearer => GrantType::JwtBearer,
+                Grant::EnterpriseManaged => GrantType::EnterpriseManaged,
+            },
+            private_key_file: add.private_key_file.map(absolute),
+            signing_alg: add.signing_alg,
+            assertion_file: add.assertion_file.map(absolute),
+            identity_provider: identity_provider(add.identity_provider),
             scopes: add.scope,
             resource: add.resource,
             dpop: add.dpop,
@@ -55,17 +67,48 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
 
 /// The files that were named, as the daemon finds them, and only if they can be used.
 fn tls_files(add: &Add) -> Result<(Option<PathBuf>, Option<ClientCertificate>), Failure> {
-    let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-    let ca_file = add.ca_file.as_ref().map(whole);
-    let key_file = add.client_key.as_ref().map(whole);
-    let certificate = add.client_cert.as_ref().map(|file| ClientCertificate { cert_file: whole(file), key_file });
+    let ca_file = add.ca_file.clone().map(absolute);
+    let key_file = add.client_key.clone().map(absolute);
+    let certificate = add.client_cert.clone().map(|file| ClientCertificate { cert_file: absolute(file), key_file });
     let unusable = |error: std::io::Error| Failure::new(Exit::Usage, error.to_string());
     ca_file.as_deref().map_or(Ok(()), check_authorities).map_err(unusable)?;
     certificate.as_ref().map_or(Ok(()), check_certificate).map_err(unusable)?;
     Ok((ca_file, certificate))
 }
 
+/// The daemon has a working directory of its own.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn identity_provider(told: IdentityProvider) -> Option<NewIdentityProvider> {
+    Some(NewIdentityProvider {
+        issuer: told.idp_issuer,
+        token_endpoint: told.idp_token_endpoint,
+        client_id: told.idp_client_id,
+        client_secret_env: told.idp_client_secret_env,
+        id_token_file: absolute(told.id_token_file?),
+    })
+}
+
+/// Has a grant that needs no person ask for a token, and says what came of it.
+async fn ask(api: &Api, name: &str) -> Result<Exit, Failure> {
+    let answer = api.post(&format!("{}/refresh", path_of(name)?), None).await?;
+    let health = &answer["server"]["health"];
+    if answer["outcome"] == "refreshed" {
+        let ends = output::text(&answer["server"]["token"]["expires_at"]);
+        output::line(format!("{name}: has a token until {ends}; it is kept fresh from here on"));
+        return Ok(Exit::Done);
+    }
+    let (summary, detail) = (output::text(&health["summary"]), output::text(&health["detail"]));
+    Err(Failure::new(exit_for(health), format!("{name}: {summary}. {detail}")))
+}
+
 pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow) -> Result<Exit, Failure> {
+    let server = api.get(&path_of(name)?).await;
+    if server.is_ok_and(|server| server["grant"] != "authorization_code") {
+        return ask(api, name).await;
+    }
     let way = match how {
         LoginHow { device: true, .. } => Some(LoginWay::Device),
         LoginHow { no_browser: true, .. } | LoginHow { paste: true, .. } => Some(LoginWay::Browser),

@@ -42,9 +42,11 @@ pub(super) async fn refresh(api: &Api, name: &str) -> Result<Exit, Failure> {
 }
 
 /// The exit code that a health's action stands for.
-fn exit_for(health: &Value) -> Exit {
+pub(super) fn exit_for(health: &Value) -> Exit {
     match (health["action"].as_str(), health["reason"].as_str()) {
         (Some("login"), _) => Exit::LoginNeeded,
+        (_, Some("credential_refused")) => Exit::Refused,
+        (_, Some("misconfigured")) => Exit::Usage,
         (_, Some("retrying_network" | "retrying_provider" | "rate_limited")) => Exit::Unreachable,
         (_, Some("store_write_failed" | "store_unreadable")) => Exit::Store,
         (_, Some("disabled")) => Exit::Refused,

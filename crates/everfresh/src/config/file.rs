@@ -8,22 +8,15 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
 
-use everfresh_application::{
-    ClientCertificate, LoginWay, OAuthSettings, OfflineAccess, ProfileSetting, ResourceSetting, SecretSource,
-    ServerSettings, ServerSource, redirect_problem,
-};
-use everfresh_domain::LoginLimits;
+use everfresh_application::{ClientCertificate, ServerSettings, ServerSource};
 use everfresh_infrastructure::http::{check_authorities, check_certificate};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
+use super::oauth::oauth_of;
 use super::reader::{Problem, Reader, Section};
 use super::{Config, LocalKeyRule, MasterKeySource};
-
-/// The least time that a login may be said to live; less is a slip of the pen.
-const LIMIT_MIN: Duration = Duration::from_secs(3_600);
 
 /// Reads the file whose content is `text`. Files that it names are beside it, in `folder`.
 pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
@@ -246,7 +239,7 @@ fn client_certificate(
     Some(certificate)
 }
 
-fn upstream_url(reader: &mut Reader<'_>, name: &str, text: String, span: &Range<usize>) -> Option<String> {
+pub(super) fn upstream_url(reader: &mut Reader<'_>, name: &str, text: String, span: &Range<usize>) -> Option<String> {
     match Url::parse(&text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(text),
         Ok(_) => {
@@ -276,136 +269,6 @@ fn headers_of(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> std::collec
         }
     }
     headers
-}
-
-fn oauth_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> OAuthSettings {
-    let login_way = login_way(reader, &mut section);
-    let offline_access = offline_access(reader, &mut section);
-    let redirect_uri = section.text(reader, "redirect_uri").map(|(text, span)| {
-        if let Some(problem) = redirect_problem(&text) {
-            reader.wrong(&span, format!("{} = {text:?} {problem}", section.named("redirect_uri")));
-        }
-        text
-    });
-    let issuer = section.text(reader, "issuer");
-    let issuer = issuer.and_then(|(text, span)| upstream_url(reader, &section.named("issuer"), text, &span));
-    let client_id = section.text(reader, "client_id").map(|(text, _)| text);
-    let client_secret = section.take("client_secret").and_then(|value| {
-        let name = section.named("client_secret");
-        match value.get_ref() {
-            DeValue::Table(table) => {
-                let line = reader.line(&value.span());
-                secret_source(reader, Section::new(name, table, line), folder)
-            }
-            _ => {
-                let fix = "write { env = \"VARIABLE\" }, { file = \"...\" } or { command = [...] }";
-                reader.wrong(&value.span(), format!("{name} must not stand in the configuration itself; {fix}"));
-                None
-            }
-        }
-    });
-    if client_secret.is_some() && client_id.is_none() {
-        let name = section.named("client_id");
-        reader.problem(section.line(), format!("{name} is missing; a client_secret is of no use without it"));
-    }
-    let scopes = section.texts(reader, "scopes").unwrap_or_default();
-    let resource = match section.text(reader, "resource").map(|(text, _)| text) {
-        None => ResourceSetting::Auto,
-        Some(text) if text == "auto" => ResourceSetting::Auto,
-        Some(text) if text == "none" => ResourceSetting::None,
-        Some(text) => ResourceSetting::Uri(text),
-    };
-    let dpop = section.text(reader, "dpop").and_then(|(text, span)| {
-        let wrong = |error| reader.wrong(&span, format!("{} = {error}", section.named("dpop")));
-        text.parse().map_err(wrong).ok()
-    });
-    let profile = profile(reader, &mut section);
-    let extra = section.section(reader, "extra_params");
-    let extra_params = extra
-        .iter()
-        .flat_map(Section::entries)
-        .filter_map(|(key, value)| {
-            let name: &str = key.get_ref();
-            Some((name.to_owned(), reader.text_of(&format!("extra_params.{name}"), value)?))
-        })
-        .collect();
-    let limits = limits_of(reader, &mut section);
-    section.finish(reader);
-    OAuthSettings {
-        issuer,
-        client_id,
-        client_secret,
-        scopes,
-        resource,
-        extra_params,
-        login_way,
-        offline_access,
-        redirect_uri,
-        limits,
-        dpop: dpop.unwrap_or_default(),
-        profile,
-    }
-}
-
-fn profile(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> ProfileSetting {
-    let Some((text, span)) = section.text(reader, "profile") else { return ProfileSetting::Auto };
-    text.parse().unwrap_or_else(|error: String| {
-        reader.wrong(&span, format!("{}: {error}", section.named("profile")));
-        ProfileSetting::Auto
-    })
-}
-
-fn login_way(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> LoginWay {
-    let Some((grant, span)) = section.text(reader, "grant") else { return LoginWay::Browser };
-    match grant.as_str() {
-        "authorization_code" => LoginWay::Browser,
-        "device_code" => LoginWay::Device,
-        _ => {
-            let (name, known) = (section.named("grant"), "\"authorization_code\" or \"device_code\"");
-            reader.wrong(&span, format!("{name} = {grant:?} is not supported by this version; use {known}"));
-            LoginWay::Browser
-        }
-    }
-}
-
-fn offline_access(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> OfflineAccess {
-    let Some((text, span)) = section.text(reader, "offline_access") else { return OfflineAccess::Auto };
-    match text.as_str() {
-        "auto" => OfflineAccess::Auto,
-        "always" => OfflineAccess::Always,
-        "never" => OfflineAccess::Never,
-        _ => {
-            let name = section.named("offline_access");
-            reader.wrong(&span, format!("{name} = {text:?} is not known; use \"auto\", \"always\" or \"never\""));
-            OfflineAccess::Auto
-        }
-    }
-}
-
-/// How long the provider lets a login live.
-fn limits_of(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> LoginLimits {
-    let limits = ["idle_limit", "absolute_limit"].map(|key| {
-        let told = section.duration(reader, key)?;
-        if told < LIMIT_MIN {
-            let name = section.named(key);
-            reader.problem(section.line(), format!("{name} must be at least 1 h"));
-        }
-        Some(told)
-    });
-    LoginLimits { idle: limits[0], absolute: limits[1] }
-}
-
-fn secret_source(reader: &mut Reader<'_>, mut section: Section<'_, '_>, folder: &Path) -> Option<SecretSource> {
-    let env = section.text(reader, "env").map(|(text, _)| SecretSource::Env(text));
-    let file = section.text(reader, "file").map(|(text, _)| SecretSource::File(folder.join(text)));
-    let command = section.texts(reader, "command").map(SecretSource::Command);
-    let mut given = [env, file, command].into_iter().flatten();
-    let (first, second) = (given.next(), given.next());
-    if first.is_none() || second.is_some() {
-        reader.problem(section.line(), "client_secret takes exactly one of env, file and command");
-    }
-    section.finish(reader);
-    first
 }
 
 #[cfg(test)]

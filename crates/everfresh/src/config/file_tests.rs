@@ -5,6 +5,8 @@ use std::time::Duration;
 use everfresh_testkit::corporate::Authority;
 use proptest::prelude::*;
 
+use everfresh_application::{LoginWay, OfflineAccess, ProfileSetting, SecretSource};
+
 use super::*;
 
 const EXAMPLE: &str = r#"
@@ -121,7 +123,7 @@ url = "https://api.example.com"
 [servers.secret.oauth]
 client_id = "a"
 client_secret = "hunter2-canary"
-grant = "client_credentials"
+grant = "magic"
 [servers.nothing]
 "#;
     let found = problems(text);
@@ -136,7 +138,7 @@ grant = "client_credentials"
     11: servers.other.url = "ftp://x" must begin with https:// (or http://) and name a host
     12: servers.other.enabled must be true or false, not a text
     17: servers.secret.oauth.client_secret must not stand in the configuration itself; write { env = "VARIABLE" }, { file = "..." } or { command = [...] }
-    18: servers.secret.oauth.grant = "client_credentials" is not supported by this version; use "authorization_code" or "device_code"
+    18: servers.secret.oauth.grant = "magic" is not known; use one of "authorization_code", "device_code", "client_credentials", "jwt_bearer", "enterprise_managed"
     19: servers.nothing.url is missing; add url = "https://..."
     "#);
 }
@@ -250,5 +252,76 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn grants_that_need_no_person_are_read_whole() {
+    let text = r#"
+[servers.robot]
+url = "https://api.example.com/v1"
+[servers.robot.oauth]
+grant = "client_credentials"
+client_id = "abc"
+private_key = { file = "key.pem" }
+signing_alg = "PS256"
+[servers.workload]
+url = "https://api.example.com/v1"
+[servers.workload.oauth]
+grant = "jwt_bearer"
+assertion = { file = "/var/run/token" }
+[servers.staff]
+url = "https://api.example.com/v1"
+[servers.staff.oauth]
+grant = "enterprise_managed"
+client_id = "abc"
+client_secret = { env = "SECRET" }
+[servers.staff.oauth.identity_provider]
+issuer = "https://idp.example.com"
+client_id = "idp"
+id_token = { command = ["id-token"] }
+"#;
+    let config = parse(text, Path::new("/etc/everfresh")).unwrap();
+    let [robot, staff, workload] = &config.servers[..] else { panic!("{:?}", config.servers) };
+    assert_eq!(robot.oauth.private_key, Some(SecretSource::File("/etc/everfresh/key.pem".into())));
+    assert_eq!(robot.oauth.signing_alg, Some(everfresh_application::SigningAlgorithm::Ps256));
+    assert_eq!(workload.oauth.assertion, Some(SecretSource::File("/var/run/token".into())));
+    let provider = staff.oauth.identity_provider.as_ref().unwrap();
+    assert_eq!(provider.id_token, SecretSource::Command(vec!["id-token".into()]));
+    assert!(config.servers.iter().all(|server| server.oauth.grant.is_unattended()));
+}
+
+#[test]
+fn a_grant_that_lacks_something_is_told_what() {
+    let of =
+        |oauth: &str| problems(&format!("[servers.a]\nurl = \"https://a\"\n[servers.a.oauth]\n{oauth}")).join("\n");
+    let cases = [
+        ("grant = \"client_credentials\"", "3: servers.a.oauth.client_id is missing"),
+        ("grant = \"client_credentials\"\nclient_id = \"c\"", "client_secret is missing; this grant needs it"),
+        ("grant = \"jwt_bearer\"", "servers.a.oauth.assertion is missing"),
+        ("grant = \"jwt_bearer\"\nassertion = \"canary\"", "5: servers.a.oauth.assertion must not stand"),
+        ("assertion = { env = \"A\" }", "4: servers.a.oauth.assertion is for grant = \"jwt_bearer\" only"),
+        ("grant = \"enterprise_managed\"\nclient_id = \"c\"", "identity_provider is missing"),
+        (
+            "grant = \"enterprise_managed\"\nclient_id = \"c\"\nidentity_provider = { id_token = { env = \"I\" } }",
+            "6: servers.a.oauth.identity_provider needs an issuer or a token_endpoint",
+        ),
+        (
+            "grant = \"enterprise_managed\"\nclient_id = \"c\"\nidentity_provider = { issuer = \"https://i\" }",
+            "identity_provider.id_token is missing",
+        ),
+        ("client_id = \"c\"\nsigning_alg = \"ES256\"", "signing_alg is of no use without a private_key"),
+        (
+            "client_id = \"c\"\nprivate_key = { file = \"k\" }\nsigning_alg = \"HS256\"",
+            "signing_alg = \"HS256\" is not known; use ES256",
+        ),
+        (
+            "client_id = \"c\"\nprivate_key = { file = \"k\" }\nclient_secret = { file = \"s\" }",
+            "5: servers.a.oauth.private_key and client_secret exclude each other",
+        ),
+    ];
+    for (oauth, expected) in cases {
+        let found = of(oauth);
+        assert!(found.contains(expected) && !found.contains("canary"), "{oauth}: {found}");
     }
 }

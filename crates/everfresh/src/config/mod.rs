@@ -3,6 +3,7 @@
 mod file;
 #[cfg(test)]
 mod fuzzing;
+mod oauth;
 mod reader;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -104,6 +104,11 @@ impl<'a, 't> Section<'a, 't> {
         self.line
     }
 
+    /// The line of `key`, where it is there.
+    pub(super) fn place(&self, reader: &Reader<'_>, key: &str) -> Option<usize> {
+        self.table.get(key).map(|value| reader.line(&value.span()))
+    }
+
     /// The full name of one of its keys.
     pub(super) fn named(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }

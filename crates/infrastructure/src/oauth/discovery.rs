@@ -9,7 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use serde::de::DeserializeOwned;
 
 use super::metadata::{
-    ResourceMetadata, ServerMetadata, Spelling, covers, default_endpoints, origin, resource_metadata_urls,
+    Purpose, ResourceMetadata, ServerMetadata, Spelling, covers, default_endpoints, origin, resource_metadata_urls,
     server_metadata_urls,
 };
 use super::wire::{self, Body};
@@ -28,6 +28,7 @@ pub(super) struct Discovery<'a> {
     oauth: &'a HttpOAuth,
     server: &'a ServerSettings,
     reach: Reach,
+    purpose: Purpose,
 }
 
 /// What became of one document.
@@ -39,7 +40,8 @@ enum Found<T> {
 
 impl<'a> Discovery<'a> {
     pub(super) async fn new(oauth: &'a HttpOAuth, server: &'a ServerSettings) -> Self {
-        Self { oauth, server, reach: oauth.reach(server).await }
+        let purpose = if server.oauth.grant.is_unattended() { Purpose::Tokens } else { Purpose::Login };
+        Self { oauth, server, reach: oauth.reach(server).await, purpose }
     }
 
     pub(super) async fn run(&self, challenge: Option<Challenge>) -> Result<Discovered, DiscoveryError> {
@@ -69,6 +71,17 @@ impl<'a> Discovery<'a> {
                 self.discovered(metadata, ResourceMetadata::default(), told)
             }
         }
+    }
+
+    /// The token endpoint of an identity provider.
+    pub(super) async fn identity_provider(&self, issuer: &str) -> Result<String, DiscoveryError> {
+        let refused = |cause: String| DiscoveryError::Refused { url: issuer.to_owned(), cause };
+        let metadata = self.server_metadata(issuer, Spelling::Exact).await?;
+        let endpoint = metadata.and_then(|metadata| metadata.token_endpoint).ok_or_else(|| {
+            refused("no metadata with a token endpoint is to be found there; check identity_provider.issuer".to_owned())
+        })?;
+        check_url(&endpoint, &self.reach).map_err(refused)?;
+        Ok(endpoint)
     }
 
     /// Calls the upstream without a token, and takes its challenge.
@@ -144,7 +157,7 @@ impl<'a> Discovery<'a> {
         let mut problem = None;
         for place in server_metadata_urls(issuer) {
             match self.document::<ServerMetadata>(&place).await? {
-                Found::Document(metadata) => match metadata.objection(issuer, spelling) {
+                Found::Document(metadata) => match metadata.objection(issuer, spelling, self.purpose) {
                     None => return Ok(Some(metadata)),
                     Some(cause) => problem = Some(DiscoveryError::Refused { url: place, cause }),
                 },
@@ -211,6 +224,7 @@ impl<'a> Discovery<'a> {
             registration_endpoint: metadata.registration_endpoint,
             revocation_endpoint: metadata.revocation_endpoint,
             device_authorization_endpoint: metadata.device_authorization_endpoint,
+            grant_profiles: metadata.authorization_grant_profiles_supported,
             token_endpoint_auth_methods: metadata.token_endpoint_auth_methods_supported,
             scopes_supported: metadata.scopes_supported,
             client_id_metadata_documents: metadata.client_id_metadata_document_supported,

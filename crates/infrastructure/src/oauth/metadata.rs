@@ -6,6 +6,15 @@
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+/// What an authorization server is wanted for, which decides over what its document must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A person logs in there: by a page, and with PKCE.
+    Login,
+    /// Tokens are asked for without a person.
+    Tokens,
+}
+
 /// How an issuer may be written in its own document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
@@ -50,6 +59,8 @@ pub(super) struct ServerMetadata {
     pub(super) registration_endpoint: Option<String>,
     pub(super) revocation_endpoint: Option<String>,
     pub(super) device_authorization_endpoint: Option<String>,
+    #[serde(deserialize_with = "list")]
+    pub(super) authorization_grant_profiles_supported: Vec<String>,
     #[serde(deserialize_with = "list")]
     pub(super) token_endpoint_auth_methods_supported: Vec<String>,
     #[serde(deserialize_with = "list")]
@@ -125,13 +136,16 @@ pub(super) fn default_endpoints(origin: &str) -> ServerMetadata {
 
 impl ServerMetadata {
     /// Why this document cannot be used for `issuer`, if so.
-    pub(super) fn objection(&self, issuer: &str, spelling: Spelling) -> Option<String> {
+    pub(super) fn objection(&self, issuer: &str, spelling: Spelling, purpose: Purpose) -> Option<String> {
         let same = match spelling {
             Spelling::Exact => self.issuer == issuer,
             Spelling::OrWithSlash => self.issuer.strip_suffix('/').unwrap_or(&self.issuer) == issuer,
         };
         if !same {
             return Some(format!("it speaks for the issuer {:?}, and {issuer:?} was asked", cut(&self.issuer)));
+        }
+        if purpose == Purpose::Tokens {
+            return self.token_endpoint.is_none().then(|| "it names no token endpoint".to_owned());
         }
         if !self.code_challenge_methods_supported.iter().any(|method| method == "S256") {
             return Some("it does not offer PKCE with S256, without which a login can be stolen".to_owned());
@@ -147,7 +161,7 @@ impl ServerMetadata {
 #[cfg(feature = "fuzzing")]
 pub(super) fn read_all(body: &[u8]) {
     if let Ok(document) = serde_json::from_slice::<ServerMetadata>(body) {
-        drop(document.objection("https://as.example", Spelling::OrWithSlash));
+        drop(document.objection("https://as.example", Spelling::OrWithSlash, Purpose::Login));
         for url in server_metadata_urls(&document.issuer) {
             assert!(origin(&url) == origin(&document.issuer), "{url} is of another origin");
         }
@@ -227,21 +241,25 @@ mod tests {
     #[test]
     fn an_issuer_is_compared_as_text_and_pkce_is_demanded() {
         let good = default_endpoints("https://as.example");
-        assert_eq!(good.objection("https://as.example", Spelling::Exact), None);
-        assert!(good.objection("https://as.example/", Spelling::Exact).is_some());
+        assert_eq!(good.objection("https://as.example", Spelling::Exact, Purpose::Login), None);
+        assert!(good.objection("https://as.example/", Spelling::Exact, Purpose::Login).is_some());
         let without_pkce = ServerMetadata { code_challenge_methods_supported: vec!["plain".into()], ..good.clone() };
-        assert!(without_pkce.objection("https://as.example", Spelling::Exact).unwrap().contains("PKCE"));
+        assert!(
+            without_pkce.objection("https://as.example", Spelling::Exact, Purpose::Login).unwrap().contains("PKCE")
+        );
+        assert_eq!(without_pkce.objection("https://as.example", Spelling::Exact, Purpose::Tokens), None);
         let without_endpoint = ServerMetadata { token_endpoint: None, ..good };
-        assert!(without_endpoint.objection("https://as.example", Spelling::Exact).is_some());
+        assert!(without_endpoint.objection("https://as.example", Spelling::Exact, Purpose::Tokens).is_some());
+        assert!(without_endpoint.objection("https://as.example", Spelling::Exact, Purpose::Login).is_some());
     }
 
     #[test]
     fn an_issuer_that_nobody_announced_may_end_in_a_slash() {
         let slashed =
             ServerMetadata { issuer: "https://as.example/".into(), ..default_endpoints("https://as.example") };
-        assert_eq!(slashed.objection("https://as.example", Spelling::OrWithSlash), None);
-        assert!(slashed.objection("https://as.example", Spelling::Exact).is_some());
-        assert!(slashed.objection("https://evil.example", Spelling::OrWithSlash).is_some());
+        assert_eq!(slashed.objection("https://as.example", Spelling::OrWithSlash, Purpose::Login), None);
+        assert!(slashed.objection("https://as.example", Spelling::Exact, Purpose::Login).is_some());
+        assert!(slashed.objection("https://evil.example", Spelling::OrWithSlash, Purpose::Login).is_some());
     }
 
     #[test]

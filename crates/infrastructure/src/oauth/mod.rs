@@ -4,6 +4,7 @@
 //! are not, so answers are read here: `parse` takes what they send, `classify` says what it means.
 //! When to send anything is decided elsewhere.
 
+mod assertion;
 mod classify;
 mod device;
 mod discovery;
@@ -12,6 +13,7 @@ mod metadata;
 mod parse;
 mod register;
 mod request;
+mod unattended;
 mod wire;
 
 #[cfg(feature = "fuzzing")]
@@ -47,8 +49,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    AuthorizationRequest, Challenge, Clock, DeviceAuthorization, Discovered, DiscoveryError, OAuthClient,
-    OAuthDiscovery, RegistrationError, TokenKind,
+    AuthorizationRequest, Challenge, Clock, DeviceAuthorization, Discovered, DiscoveryError, Entropy, IdentityExchange,
+    OAuthClient, OAuthDiscovery, RegistrationError, TokenKind,
 };
 use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
@@ -64,12 +66,13 @@ pub struct HttpOAuth {
     factory: Arc<HttpFactory>,
     clock: Arc<dyn Clock>,
     told: dpop::Told,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl HttpOAuth {
     /// An OAuth client whose connections come from `factory`.
-    pub fn new(factory: Arc<HttpFactory>, clock: Arc<dyn Clock>) -> Self {
-        Self { factory, clock, told: dpop::Told::default() }
+    pub fn new(factory: Arc<HttpFactory>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { factory, clock, told: dpop::Told::default(), entropy }
     }
 
     /// Sends one request on behalf of `server`, if it may go where it is addressed to.
@@ -96,12 +99,21 @@ impl HttpOAuth {
         self.factory.client(uri, server, &reach).map_err(|error| refused(error.to_string()))
     }
 
-    /// Where calls on behalf of `server` may go. An issuer that the user wrote down is trusted.
+    /// Where calls on behalf of `server` may go. What the user wrote down is trusted.
     async fn reach(&self, server: &ServerSettings) -> Reach {
-        match &server.oauth.issuer {
-            Some(issuer) => Reach::of(issuer).await.max(Reach::of(&server.url).await),
-            None => Reach::of(&server.url).await,
+        let provider = server.oauth.identity_provider.as_ref();
+        let provider = provider.and_then(|provider| provider.issuer.as_ref().or(provider.token_endpoint.as_ref()));
+        let mut reach = Reach::of(&server.url).await;
+        for place in [server.oauth.issuer.as_ref(), provider].into_iter().flatten() {
+            reach = reach.max(Reach::of(place).await);
         }
+        reach
+    }
+
+    /// What a client with a private key shows of itself in this one request.
+    fn assertion(&self, server: &ServerSettings, client: &ClientRegistration) -> Result<Option<Secret>, Failure> {
+        let jti = hex::encode(self.entropy.bytes());
+        assertion::of_client(client, server.oauth.signing_alg, self.clock.now(), &jti)
     }
 
     /// Sends a token request, proven where `binding` has a key, and reads what comes back in the way
@@ -150,7 +162,9 @@ impl OAuthClient for HttpOAuth {
         refresh_token: &Secret,
         scopes: &[String],
     ) -> Result<TokenResponse, Failure> {
-        self.tokens(server, binding, request::refresh(binding, refresh_token, scopes)?).await
+        let assertion = self.assertion(server, &binding.client)?;
+        let request = request::refresh(binding, assertion.as_ref(), refresh_token, scopes)?;
+        self.tokens(server, binding, request).await
     }
 
     async fn exchange_code(
@@ -161,7 +175,24 @@ impl OAuthClient for HttpOAuth {
         verifier: &Secret,
         redirect_uri: &str,
     ) -> Result<TokenResponse, Failure> {
-        self.tokens(server, binding, request::exchange(binding, code, verifier, redirect_uri)?).await
+        let assertion = self.assertion(server, &binding.client)?;
+        let request = request::exchange(binding, assertion.as_ref(), code, verifier, redirect_uri)?;
+        self.tokens(server, binding, request).await
+    }
+
+    async fn request_token<'a>(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        assertion: Option<&'a Secret>,
+    ) -> Result<TokenResponse, Failure> {
+        let proof = self.assertion(server, &binding.client)?;
+        self.tokens(server, binding, unattended::request(binding, proof.as_ref(), assertion)?).await
+    }
+
+    async fn exchange_identity(&self, server: &ServerSettings, exchange: &IdentityExchange) -> Result<Secret, Failure> {
+        let answer = self.send(server, unattended::exchange(exchange)?).await?;
+        unattended::identity_assertion(classify::classify(&answer, self.clock.now(), None)?, &answer)
     }
 
     async fn authorize_device(
@@ -170,7 +201,9 @@ impl OAuthClient for HttpOAuth {
         binding: &Binding,
         endpoint: &str,
     ) -> Result<DeviceAuthorization, Failure> {
-        let answer = self.send_in_time(server, request::device_authorization(binding, endpoint)?).await?;
+        let assertion = self.assertion(server, &binding.client)?;
+        let answer =
+            self.send_in_time(server, request::device_authorization(binding, assertion.as_ref(), endpoint)?).await?;
         device::authorization(&answer, self.clock.now())
     }
 
@@ -180,7 +213,8 @@ impl OAuthClient for HttpOAuth {
         binding: &Binding,
         device_code: &Secret,
     ) -> Result<TokenResponse, Failure> {
-        self.tokens(server, binding, request::device_token(binding, device_code)?).await
+        let assertion = self.assertion(server, &binding.client)?;
+        self.tokens(server, binding, request::device_token(binding, assertion.as_ref(), device_code)?).await
     }
 
     async fn revoke(
@@ -190,7 +224,8 @@ impl OAuthClient for HttpOAuth {
         token: &Secret,
         kind: TokenKind,
     ) -> Result<(), Failure> {
-        let Some(request) = request::revocation(binding, token, kind)? else { return Ok(()) };
+        let assertion = self.assertion(server, &binding.client)?;
+        let Some(request) = request::revocation(binding, assertion.as_ref(), token, kind)? else { return Ok(()) };
         let answer = self.send_in_time(server, request).await?;
         if answer.status.is_success() { Ok(()) } else { Err(classify::refusal(&answer, self.clock.now())) }
     }
@@ -204,6 +239,10 @@ impl OAuthDiscovery for HttpOAuth {
         challenge: Option<Challenge>,
     ) -> Result<Discovered, DiscoveryError> {
         discovery::Discovery::new(self, server).await.run(challenge).await
+    }
+
+    async fn identity_provider(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
+        discovery::Discovery::new(self, server).await.identity_provider(issuer).await
     }
 
     async fn register(

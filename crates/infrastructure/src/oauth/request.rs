@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use everfresh_application::ports::{AuthorizationRequest, DiscoveryError, TokenKind};
-use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
+use everfresh_domain::grant::{Binding, ClientAuthMethod};
 use everfresh_domain::{Failure, FailureClass, Secret};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use oauth2::basic::BasicClient;
@@ -18,13 +18,22 @@ use oauth2::{
 };
 use url::form_urlencoded;
 
+use super::assertion;
+
 /// The grant type of a device code (RFC 8628 section 3.4).
 pub(super) const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
 /// A refresh (RFC 6749 section 6) in the shape that the binding prescribes.
-pub(super) fn refresh(binding: &Binding, refresh_token: &Secret, scopes: &[String]) -> Result<HttpRequest, Failure> {
+///
+/// `assertion` is what a client with a private key shows of itself.
+pub(super) fn refresh(
+    binding: &Binding,
+    assertion: Option<&Secret>,
+    refresh_token: &Secret,
+    scopes: &[String],
+) -> Result<HttpRequest, Failure> {
     let client = client(binding)?;
     let token = RefreshToken::new(refresh_token.expose().to_owned());
     let mut request = client.exchange_refresh_token(&token);
@@ -34,6 +43,9 @@ pub(super) fn refresh(binding: &Binding, refresh_token: &Secret, scopes: &[Strin
     if let (true, Some(resource)) = (binding.shape.resource, &binding.resource) {
         request = request.add_extra_param("resource", resource.as_str());
     }
+    for (name, value) in assertion_params(assertion) {
+        request = request.add_extra_param(name, value);
+    }
     let slot = Slot::default();
     drop(request.request(&slot));
     slot.taken()
@@ -42,6 +54,7 @@ pub(super) fn refresh(binding: &Binding, refresh_token: &Secret, scopes: &[Strin
 /// The exchange of a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 pub(super) fn exchange(
     binding: &Binding,
+    assertion: Option<&Secret>,
     code: &Secret,
     verifier: &Secret,
     redirect_uri: &str,
@@ -54,9 +67,19 @@ pub(super) fn exchange(
     if let Some(resource) = &binding.resource {
         request = request.add_extra_param("resource", resource.as_str());
     }
+    for (name, value) in assertion_params(assertion) {
+        request = request.add_extra_param(name, value);
+    }
     let slot = Slot::default();
     drop(request.request(&slot));
     slot.taken()
+}
+
+/// The parameters of a client's assertion (RFC 7523 section 2.2).
+fn assertion_params(assertion: Option<&Secret>) -> impl Iterator<Item = (&'static str, &str)> {
+    assertion.into_iter().flat_map(|assertion| {
+        [("client_assertion_type", assertion::CLIENT_ASSERTION_TYPE), ("client_assertion", assertion.expose())]
+    })
 }
 
 fn client(binding: &Binding) -> Result<TokenClient, Failure> {
@@ -109,65 +132,96 @@ fn unusable(what: &str, error: &url::ParseError) -> Failure {
 
 /// A revocation (RFC 7009 section 2.1), where the provider has an endpoint for it. The crate's own
 /// would refuse plain HTTP on loopback.
-pub(super) fn revocation(binding: &Binding, token: &Secret, kind: TokenKind) -> Result<Option<HttpRequest>, Failure> {
+pub(super) fn revocation(
+    binding: &Binding,
+    assertion: Option<&Secret>,
+    token: &Secret,
+    kind: TokenKind,
+) -> Result<Option<HttpRequest>, Failure> {
     let Some(endpoint) = &binding.revocation_endpoint else { return Ok(None) };
     let hint = match kind {
         TokenKind::AccessToken => "access_token",
         TokenKind::RefreshToken => "refresh_token",
     };
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("token", token.expose()).append_pair("token_type_hint", hint);
-    post(endpoint, &binding.client, form).map(Some)
+    let parameters = [("token", token.expose()), ("token_type_hint", hint)];
+    form(endpoint, &parameters, &binding.client.client_id, &Proof::of(binding, assertion)).map(Some)
 }
 
 /// The question for a device code (RFC 8628 section 3.1).
-pub(super) fn device_authorization(binding: &Binding, endpoint: &str) -> Result<HttpRequest, Failure> {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    if !binding.requested_scopes.is_empty() {
-        form.append_pair("scope", &binding.requested_scopes.join(" "));
+pub(super) fn device_authorization(
+    binding: &Binding,
+    assertion: Option<&Secret>,
+    endpoint: &str,
+) -> Result<HttpRequest, Failure> {
+    let scopes = binding.requested_scopes.join(" ");
+    let mut parameters = Vec::new();
+    if !scopes.is_empty() {
+        parameters.push(("scope", scopes.as_str()));
     }
-    if let Some(resource) = &binding.resource {
-        form.append_pair("resource", resource);
-    }
-    form.extend_pairs(&binding.extra_params);
-    post(endpoint, &binding.client, form)
+    parameters.extend(binding.resource.as_deref().map(|resource| ("resource", resource)));
+    parameters.extend(binding.extra_params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    form(endpoint, &parameters, &binding.client.client_id, &Proof::of(binding, assertion))
 }
 
 /// The question whether a device code is approved (RFC 8628 section 3.4). The crate asks only in a
 /// loop of its own.
-pub(super) fn device_token(binding: &Binding, device_code: &Secret) -> Result<HttpRequest, Failure> {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", DEVICE_CODE_GRANT).append_pair("device_code", device_code.expose());
-    if let Some(resource) = &binding.resource {
-        form.append_pair("resource", resource);
-    }
-    post(&binding.token_endpoint, &binding.client, form)
+pub(super) fn device_token(
+    binding: &Binding,
+    assertion: Option<&Secret>,
+    device_code: &Secret,
+) -> Result<HttpRequest, Failure> {
+    let mut parameters = vec![("grant_type", DEVICE_CODE_GRANT), ("device_code", device_code.expose())];
+    parameters.extend(binding.resource.as_deref().map(|resource| ("resource", resource)));
+    form(&binding.token_endpoint, &parameters, &binding.client.client_id, &Proof::of(binding, assertion))
 }
 
-/// A form for `endpoint`, with the client's authentication (RFC 6749 section 2.3.1) added.
-fn post(
+/// How a client shows who it is in one request.
+pub(super) struct Proof<'a> {
+    pub(super) method: ClientAuthMethod,
+    pub(super) secret: Option<&'a Secret>,
+    /// What it has signed, where it has a private key.
+    pub(super) assertion: Option<&'a Secret>,
+}
+
+impl<'a> Proof<'a> {
+    /// How the client of `binding` does.
+    pub(super) fn of(binding: &'a Binding, assertion: Option<&'a Secret>) -> Self {
+        let client = &binding.client;
+        Self { method: client.auth_method, secret: client.client_secret.as_ref(), assertion }
+    }
+}
+
+/// A form for `endpoint` with `parameters`, and the client's authentication as everywhere. A client
+/// without a name is not named.
+pub(super) fn form(
     endpoint: &str,
-    client: &ClientRegistration,
-    mut form: form_urlencoded::Serializer<'_, String>,
+    parameters: &[(&str, &str)],
+    client_id: &str,
+    proof: &Proof<'_>,
 ) -> Result<HttpRequest, Failure> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(parameters);
     let mut request = http::Request::post(endpoint)
         .header(ACCEPT, "application/json")
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-    match (client.auth_method, &client.client_secret) {
+    match (proof.method, proof.secret) {
         (ClientAuthMethod::ClientSecretBasic, Some(secret)) => {
             let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-            let credentials = format!("{}:{}", encoded(&client.client_id), encoded(secret.expose()));
+            let credentials = format!("{}:{}", encoded(client_id), encoded(secret.expose()));
             request = request.header(AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(credentials)));
         }
         (ClientAuthMethod::ClientSecretPost, Some(secret)) => {
-            form.append_pair("client_id", &client.client_id).append_pair("client_secret", secret.expose());
+            form.append_pair("client_id", client_id).append_pair("client_secret", secret.expose());
         }
         (ClientAuthMethod::None | ClientAuthMethod::PrivateKeyJwt, _) | (_, None) => {
-            form.append_pair("client_id", &client.client_id);
+            if !client_id.is_empty() {
+                form.append_pair("client_id", client_id);
+            }
         }
     }
+    form.extend_pairs(assertion_params(proof.assertion));
     let cannot = |error: http::Error| {
-        Failure::without_answer(FailureClass::Network, format!("the endpoint cannot be used: {error}"))
+        Failure::without_answer(FailureClass::Network, format!("the endpoint {endpoint} cannot be used: {error}"))
     };
     request.body(form.finish().into_bytes()).map_err(cannot)
 }
@@ -197,14 +251,14 @@ pub(super) fn authorization_url(request: &AuthorizationRequest) -> Result<String
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
-    use everfresh_domain::grant::{GrantType, RequestShape};
+    use everfresh_domain::grant::{ClientRegistration, GrantType, RequestShape};
 
     use super::*;
 
-    fn binding(auth_method: ClientAuthMethod, secret: Option<&str>) -> Binding {
+    pub(crate) fn binding(auth_method: ClientAuthMethod, secret: Option<&str>) -> Binding {
         Binding {
             upstream: "https://mcp.example/mcp".into(),
             token_endpoint: "https://as.example/token".into(),
@@ -227,13 +281,14 @@ mod tests {
         }
     }
 
-    fn form(request: &HttpRequest) -> BTreeMap<String, String> {
+    fn parameters(request: &HttpRequest) -> BTreeMap<String, String> {
         form_urlencoded::parse(request.body()).into_owned().collect()
     }
 
     #[test]
     fn a_public_client_names_itself_and_sends_no_secret() {
-        let request = refresh(&binding(ClientAuthMethod::None, None), &Secret::new("r"), &["a".into(), "b".into()]);
+        let request =
+            refresh(&binding(ClientAuthMethod::None, None), None, &Secret::new("r"), &["a".into(), "b".into()]);
         let request = request.unwrap();
         assert!(request.headers().get(AUTHORIZATION).is_none());
         let expected = [
@@ -244,24 +299,25 @@ mod tests {
             ("scope", "a b"),
         ];
         let expected: BTreeMap<_, _> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        assert_eq!(form(&request), expected);
+        assert_eq!(parameters(&request), expected);
     }
 
     #[test]
     fn basic_credentials_are_form_encoded_first() {
         let binding = binding(ClientAuthMethod::ClientSecretBasic, Some("s e+c"));
         let expected = format!("Basic {}", BASE64_STANDARD.encode("cli%3Aent:s+e%2Bc"));
-        let sent = refresh(&binding, &Secret::new("r"), &[]).unwrap();
+        let sent = refresh(&binding, None, &Secret::new("r"), &[]).unwrap();
         assert_eq!(sent.headers()[AUTHORIZATION], expected);
-        assert!(!form(&sent).contains_key("client_secret"));
-        let sent = revocation(&binding, &Secret::new("r"), TokenKind::RefreshToken).unwrap().unwrap();
+        assert!(!parameters(&sent).contains_key("client_secret"));
+        let sent = revocation(&binding, None, &Secret::new("r"), TokenKind::RefreshToken).unwrap().unwrap();
         assert_eq!(sent.headers()[AUTHORIZATION], expected);
     }
 
     #[test]
     fn a_posted_secret_is_in_the_body_only() {
-        let sent = refresh(&binding(ClientAuthMethod::ClientSecretPost, Some("s")), &Secret::new("r"), &[]).unwrap();
-        assert_eq!(form(&sent)["client_secret"], "s");
+        let sent =
+            refresh(&binding(ClientAuthMethod::ClientSecretPost, Some("s")), None, &Secret::new("r"), &[]).unwrap();
+        assert_eq!(parameters(&sent)["client_secret"], "s");
         assert!(sent.headers().get(AUTHORIZATION).is_none());
     }
 
@@ -269,7 +325,7 @@ mod tests {
     fn the_shape_decides_on_resource_and_scope() {
         let mut binding = binding(ClientAuthMethod::None, None);
         binding.shape = RequestShape { resource: false, scope: false };
-        let sent = form(&refresh(&binding, &Secret::new("r"), &["a".into()]).unwrap());
+        let sent = parameters(&refresh(&binding, None, &Secret::new("r"), &["a".into()]).unwrap());
         assert!(!sent.contains_key("resource") && !sent.contains_key("scope"));
     }
 

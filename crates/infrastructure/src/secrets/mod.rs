@@ -1,6 +1,5 @@
 //! Client secrets from where the user keeps them: a variable, a file, a command.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,24 +20,42 @@ pub struct SystemSecrets;
 #[async_trait]
 impl Secrets for SystemSecrets {
     async fn resolve(&self, source: &SecretSource) -> Result<Secret, String> {
-        match source {
-            SecretSource::Env(variable) => match std::env::var(variable) {
-                Ok(text) => first_line(&text, || format!("the environment variable {variable}")),
-                Err(_) => Err(format!("the environment variable {variable} is not set for the daemon")),
-            },
-            SecretSource::File(path) => from_file(path),
-            SecretSource::Command(words) => from_command(words).await,
-        }
+        let text = fetched(source).await?;
+        let line = text.lines().next().map(str::trim).filter(|line| !line.is_empty());
+        line.map(Secret::new).ok_or_else(|| format!("{} is empty", named(source)))
+    }
+
+    async fn resolve_whole(&self, source: &SecretSource) -> Result<Secret, String> {
+        let text = fetched(source).await?;
+        let whole = Some(text.trim()).filter(|text| !text.is_empty());
+        whole.map(Secret::new).ok_or_else(|| format!("{} is empty", named(source)))
     }
 }
 
-fn from_file(path: &Path) -> Result<Secret, String> {
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?;
-    first_line(&text, || format!("the file {}", path.display()))
+/// How a source is called in what is said about it.
+fn named(source: &SecretSource) -> String {
+    match source {
+        SecretSource::Env(variable) => format!("the environment variable {variable}"),
+        SecretSource::File(path) => format!("the file {}", path.display()),
+        SecretSource::Command(words) => format!("the command {}", words.first().map_or("", String::as_str)),
+    }
 }
 
-async fn from_command(words: &[String]) -> Result<Secret, String> {
+async fn fetched(source: &SecretSource) -> Result<Zeroizing<String>, String> {
+    match source {
+        SecretSource::Env(variable) => {
+            let text = std::env::var(variable).map(Zeroizing::new);
+            text.map_err(|_| format!("{} is not set for the daemon", named(source)))
+        }
+        SecretSource::File(path) => {
+            let text = std::fs::read_to_string(path).map(Zeroizing::new);
+            text.map_err(|error| format!("{} cannot be read: {error}", named(source)))
+        }
+        SecretSource::Command(words) => from_command(words).await,
+    }
+}
+
+async fn from_command(words: &[String]) -> Result<Zeroizing<String>, String> {
     let Some((program, arguments)) = words.split_first() else { return Err("the command is empty".to_owned()) };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
@@ -50,15 +67,7 @@ async fn from_command(words: &[String]) -> Result<Secret, String> {
     if !output.status.success() {
         return Err(format!("the command {program} ended with {}", output.status));
     }
-    let printed = Zeroizing::new(String::from_utf8_lossy(&output.stdout).into_owned());
-    first_line(&printed, || format!("the command {program}"))
-}
-
-fn first_line(text: &str, what: impl FnOnce() -> String) -> Result<Secret, String> {
-    match text.lines().next().map(str::trim) {
-        Some(line) if !line.is_empty() => Ok(Secret::new(line)),
-        Some(_) | None => Err(format!("{} is empty", what())),
-    }
+    Ok(Zeroizing::new(String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 #[cfg(test)]
@@ -74,6 +83,9 @@ mod tests {
         assert_eq!(found.expose(), "s3cret");
         std::fs::write(&path, "\n").unwrap();
         assert!(SystemSecrets.resolve(&SecretSource::File(path)).await.unwrap_err().contains("empty"));
+        std::fs::write(folder.path().join("key"), "-----BEGIN-----\nmore\n").unwrap();
+        let key = SystemSecrets.resolve_whole(&SecretSource::File(folder.path().join("key"))).await.unwrap();
+        assert_eq!(key.expose(), "-----BEGIN-----\nmore");
         let absent = SystemSecrets.resolve(&SecretSource::File(folder.path().join("no"))).await;
         assert!(absent.unwrap_err().contains("cannot be read"));
     }

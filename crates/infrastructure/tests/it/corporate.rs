@@ -13,7 +13,7 @@ use everfresh_domain::{FailureClass, Secret};
 use everfresh_infrastructure::dialer::NetDialer;
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
-use everfresh_infrastructure::system::SystemClock;
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
 use everfresh_testkit::corporate::{Authority, CertificateFiles, Proxy, TlsFront};
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::provider::{Behaviour, Model, ProviderServer, Rotation};
@@ -187,6 +187,7 @@ fn discovered(binding: &Binding) -> everfresh_application::ports::Discovered {
         registration_endpoint: Some(format!("{issuer}/register")),
         issuer,
         revocation_endpoint: None,
+        grant_profiles: Vec::new(),
         token_endpoint_auth_methods: Vec::new(),
         scopes_supported: Vec::new(),
         client_id_metadata_documents: false,
@@ -220,7 +221,7 @@ impl Calls<'_> {
 impl Caller {
     fn new(server: ServerSettings, proxies: Matcher) -> Self {
         let factory = HttpFactory::with_proxies(proxies);
-        let oauth = HttpOAuth::new(Arc::clone(&factory), Arc::new(SystemClock::default()));
+        let oauth = HttpOAuth::new(Arc::clone(&factory), Arc::new(SystemClock::default()), Arc::new(SystemEntropy));
         Self { oauth, dialer: NetDialer::new(factory), server }
     }
 

@@ -9,7 +9,7 @@ use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
 use everfresh_domain::{FailureClass, Secret};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
-use everfresh_infrastructure::system::SystemClock;
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
 use everfresh_testkit::contract::store::binding;
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::provider::{Behaviour, Model, ProviderServer};
@@ -18,7 +18,7 @@ use crate::raw::{Raw, Reply};
 
 fn oauth() -> HttpOAuth {
     drop(rustls::crypto::ring::default_provider().install_default());
-    HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()))
+    HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()), Arc::new(SystemEntropy))
 }
 
 fn server(url: &str) -> ServerSettings {

@@ -10,7 +10,7 @@ use everfresh_domain::{FailureClass, Secret};
 use everfresh_infrastructure::dialer::NetDialer;
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
-use everfresh_infrastructure::system::SystemClock;
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
 use everfresh_testkit::contract::store::binding;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
@@ -68,7 +68,7 @@ async fn answer(acceptor: TlsAcceptor, stream: tokio::net::TcpStream) -> Option<
 }
 
 async fn refresh(server: &ServerSettings, place: &Private) -> Result<Secret, everfresh_domain::Failure> {
-    let oauth = HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()));
+    let oauth = HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()), Arc::new(SystemEntropy));
     let binding = Binding { token_endpoint: format!("{}/token", place.origin), ..binding() };
     oauth.refresh(server, &binding, &Secret::new("r1"), &[]).await.map(|tokens| tokens.access_token)
 }

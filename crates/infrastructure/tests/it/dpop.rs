@@ -10,7 +10,7 @@ use everfresh_domain::{FailureClass, Secret};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
 use everfresh_infrastructure::proof::Es256Proofs;
-use everfresh_infrastructure::system::SystemClock;
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
 use everfresh_testkit::contract::store::binding;
 use everfresh_testkit::mcp::McpServer;
 use everfresh_testkit::memory::MemoryStore;
@@ -117,7 +117,7 @@ async fn a_server_that_never_has_enough_of_nonces_is_asked_twice() {
     drop(rustls::crypto::ring::default_provider().install_default());
     let raw = Raw::start().await;
     raw.at("/token?tenant=1", Reply::http("400 Bad Request", "dpop-nonce: n1\r\n", r#"{"error":"use_dpop_nonce"}"#));
-    let oauth = HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()));
+    let oauth = HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()), Arc::new(SystemEntropy));
     let server = ServerSettings::new(grant().server, format!("{}/mcp", raw.origin));
     let token_endpoint = format!("{}/token?tenant=1", raw.origin);
     let bound = Binding { token_endpoint, dpop_key: Some(Es256Proofs.generate().unwrap()), ..binding() };

@@ -8,7 +8,7 @@ use everfresh_domain::grant::Binding;
 use everfresh_domain::{FailureClass, Secret};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
-use everfresh_infrastructure::system::SystemClock;
+use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
 use everfresh_testkit::contract::store::binding;
 
 use crate::raw::{Raw, Reply};
@@ -18,7 +18,7 @@ const RFC9728: &str = "/.well-known/oauth-protected-resource/mcp";
 
 fn oauth() -> HttpOAuth {
     drop(rustls::crypto::ring::default_provider().install_default());
-    HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()))
+    HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()), Arc::new(SystemEntropy))
 }
 
 fn server(url: &str) -> ServerSettings {

@@ -35,7 +35,7 @@ pub(crate) fn grant() -> GrantId {
 pub(crate) fn oauth() -> Arc<HttpOAuth> {
     canary::watch_logs();
     drop(rustls::crypto::ring::default_provider().install_default());
-    Arc::new(HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default())))
+    Arc::new(HttpOAuth::new(HttpFactory::new(), Arc::new(SystemClock::default()), Arc::new(SystemEntropy)))
 }
 
 /// everfresh over HTTP with `store`, quick about everything that is not the providers'.

@@ -105,7 +105,8 @@ pub(super) async fn logout(State(shared): State<Shared>, Grant(grant): Grant) ->
     shown(&shared, &grant)
 }
 
-/// Makes one attempt as soon as spacing allows, and waits for its end.
+/// Makes one attempt as soon as spacing allows, and waits for its end. Of a grant that needs no
+/// person also after a logout.
 #[utoipa::path(post, path = "/api/v1/servers/{name}/refresh", params(("name" = String, Path)),
     responses((status = 200, body = Refreshed), (status = 404)))]
 pub(super) async fn refresh(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<Refreshed>, Problem> {
@@ -152,8 +153,10 @@ pub(super) struct Attempt {
     duration_ms: u64,
     trigger: String,
     generation: u64,
-    /// The refresh token that was sent, as fingerprint.
-    refresh_token: String,
+    /// The refresh token that was sent, as fingerprint; null by a grant that has none.
+    refresh_token: Option<String>,
+    /// What such a grant sent of that which is configured, taken together, as fingerprint.
+    credential: Option<String>,
     /// `refreshed`, `adopted`, `discarded` or `failed`.
     result: &'static str,
     /// The refresh token afterwards, as fingerprint.
@@ -177,7 +180,8 @@ impl From<JournalEntry> for Attempt {
             duration_ms: u64::try_from(entry.duration.as_millis()).unwrap_or(u64::MAX),
             trigger: entry.trigger,
             generation: entry.generation.0,
-            refresh_token: entry.refresh_token.to_string(),
+            refresh_token: entry.refresh_token.map(|fingerprint| fingerprint.to_string()),
+            credential: entry.credential.map(|fingerprint| fingerprint.to_string()),
             result,
             new_refresh_token: new_refresh_token.map(|fingerprint| fingerprint.to_string()),
             oauth_error: failure.as_ref().and_then(|failure| failure.oauth_error.clone()),

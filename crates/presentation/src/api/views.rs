@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use everfresh_application::{
-    ClientCertificate, DpopSetting, LoginWay, OAuthSettings, OfflineAccess, ProfileSetting, ResourceSetting,
-    SecretSource, ServerSettings, ServerSource, ServerView, redirect_problem,
+    ClientCertificate, DpopSetting, IdentityProviderSettings, LoginWay, OAuthSettings, OfflineAccess, ProfileSetting,
+    ResourceSetting, SecretSource, ServerSettings, ServerSource, ServerView, SigningAlgorithm, redirect_problem,
 };
+use everfresh_domain::grant::GrantType;
 use everfresh_domain::health::{AdminState, HealthAction, Level};
 use everfresh_domain::status::RefreshState;
 use everfresh_domain::{GrantStatus, LoginLimits, Timestamp};
@@ -24,6 +25,10 @@ pub struct Server {
     pub account: String,
     /// The upstream.
     pub url: String,
+    /// By what right its tokens are asked for: `authorization_code`, where a person logs in,
+    /// `client_credentials`, `jwt_bearer` or `enterprise_managed`.
+    #[schema(value_type = String)]
+    pub grant: GrantType,
     /// Where the settings come from: `file` or `store`.
     pub source: &'static str,
     /// Whether a server of this name was also added at run time; the file wins.
@@ -164,6 +169,7 @@ impl From<&ServerView> for Server {
             name: status.id.server.to_string(),
             account: status.id.account.to_string(),
             url: settings.url.clone(),
+            grant: settings.oauth.grant,
             source: match settings.source {
                 ServerSource::File => "file",
                 ServerSource::Store => "store",
@@ -272,12 +278,25 @@ pub struct NewServer {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NewOAuth {
+    /// By what right tokens are asked for.
+    #[schema(value_type = String)]
+    pub grant: GrantType,
     /// The authorization server.
     pub issuer: Option<String>,
     /// A client registered by hand.
     pub client_id: Option<String>,
     /// The environment variable, of the daemon, that holds the client's secret.
     pub client_secret_env: Option<String>,
+    /// The file that holds that client's private key (PKCS #8 in PEM).
+    #[schema(value_type = Option<String>)]
+    pub private_key_file: Option<PathBuf>,
+    /// What it signs with, where not with the usual algorithm of the key.
+    pub signing_alg: Option<String>,
+    /// The file that holds the assertion of a JWT bearer grant.
+    #[schema(value_type = Option<String>)]
+    pub assertion_file: Option<PathBuf>,
+    /// The identity provider of an enterprise-managed grant.
+    pub identity_provider: Option<NewIdentityProvider>,
     /// The scopes to ask for.
     pub scopes: Vec<String>,
     /// `auto`, `none`, or a resource indicator sent byte for byte.
@@ -296,6 +315,75 @@ pub struct NewOAuth {
     pub profile: Option<String>,
 }
 
+/// The identity provider of an enterprise-managed grant.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewIdentityProvider {
+    /// Its issuer.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// Its token endpoint, where that is not to be discovered.
+    #[serde(default)]
+    pub token_endpoint: Option<String>,
+    /// The client that everfresh is there.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// The environment variable, of the daemon, that holds that client's secret.
+    #[serde(default)]
+    pub client_secret_env: Option<String>,
+    /// The file that holds the ID token.
+    #[schema(value_type = String)]
+    pub id_token_file: PathBuf,
+}
+
+impl TryFrom<NewOAuth> for OAuthSettings {
+    type Error = String;
+
+    fn try_from(new: NewOAuth) -> Result<Self, String> {
+        if let Some(problem) = new.redirect_uri.as_deref().and_then(redirect_problem) {
+            return Err(format!("oauth.redirect_uri {problem}"));
+        }
+        let settings = Self {
+            grant: new.grant,
+            issuer: new.issuer,
+            client_id: new.client_id,
+            client_secret: new.client_secret_env.map(SecretSource::Env),
+            private_key: new.private_key_file.map(SecretSource::File),
+            signing_alg: new.signing_alg.as_deref().map(str::parse::<SigningAlgorithm>).transpose()?,
+            assertion: new.assertion_file.map(SecretSource::File),
+            identity_provider: new.identity_provider.map(|provider| IdentityProviderSettings {
+                issuer: provider.issuer,
+                token_endpoint: provider.token_endpoint,
+                client_id: provider.client_id,
+                client_secret: provider.client_secret_env.map(SecretSource::Env),
+                id_token: SecretSource::File(provider.id_token_file),
+            }),
+            scopes: new.scopes,
+            resource: match new.resource.as_deref() {
+                None | Some("auto") => ResourceSetting::Auto,
+                Some("none") => ResourceSetting::None,
+                Some(uri) => ResourceSetting::Uri(uri.to_owned()),
+            },
+            extra_params: BTreeMap::new(),
+            dpop: match new.dpop.as_deref() {
+                None => DpopSetting::Auto,
+                Some(text) => text.parse().map_err(|error| format!("oauth.dpop = {error}"))?,
+            },
+            login_way: new.login_way,
+            offline_access: new.offline_access,
+            redirect_uri: new.redirect_uri,
+            limits: LoginLimits::default(),
+            profile: new.profile.as_deref().map_or(Ok(ProfileSetting::Auto), str::parse)?,
+        };
+        let objections = settings.objections();
+        if objections.is_empty() {
+            return Ok(settings);
+        }
+        let told: Vec<String> = objections.iter().map(|(key, fix)| format!("{key} {fix}")).collect();
+        Err(told.join("; "))
+    }
+}
+
 impl TryFrom<NewServer> for ServerSettings {
     type Error = String;
 
@@ -309,35 +397,12 @@ impl TryFrom<NewServer> for ServerSettings {
                 return Err(format!("everfresh sets the header {name:?} itself; remove it"));
             }
         }
-        if let Some(problem) = new.oauth.redirect_uri.as_deref().and_then(redirect_problem) {
-            return Err(format!("oauth.redirect_uri {problem}"));
-        }
         let client_certificate = match (new.client_cert_file, new.client_key_file) {
             (None, None) => None,
             (None, Some(_)) => return Err("a client_key_file is of no use without a client_cert_file".to_owned()),
             (Some(cert_file), key_file) => Some(ClientCertificate { cert_file, key_file }),
         };
-        let oauth = OAuthSettings {
-            issuer: new.oauth.issuer,
-            client_id: new.oauth.client_id,
-            client_secret: new.oauth.client_secret_env.map(SecretSource::Env),
-            scopes: new.oauth.scopes,
-            resource: match new.oauth.resource.as_deref() {
-                None | Some("auto") => ResourceSetting::Auto,
-                Some("none") => ResourceSetting::None,
-                Some(uri) => ResourceSetting::Uri(uri.to_owned()),
-            },
-            extra_params: BTreeMap::new(),
-            dpop: match new.oauth.dpop.as_deref() {
-                None => DpopSetting::Auto,
-                Some(text) => text.parse().map_err(|error| format!("oauth.dpop = {error}"))?,
-            },
-            login_way: new.oauth.login_way,
-            offline_access: new.oauth.offline_access,
-            redirect_uri: new.oauth.redirect_uri,
-            limits: LoginLimits::default(),
-            profile: new.oauth.profile.as_deref().map_or(Ok(ProfileSetting::Auto), str::parse)?,
-        };
+        let oauth = OAuthSettings::try_from(new.oauth)?;
         let (headers, ca_file) = (new.headers, new.ca_file);
         Ok(Self { headers, ca_file, client_certificate, oauth, ..Self::new(name, new.url) })
     }

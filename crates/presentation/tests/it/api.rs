@@ -57,6 +57,7 @@ async fn a_grant_looks_like_this() {
       "servers": [
         {
           "account": "default",
+          "grant": "authorization_code",
           "health": {
             "action": "",
             "admin_state": "enabled",
@@ -112,6 +113,7 @@ async fn a_grant_before_its_login_looks_like_this() {
     insta::assert_json_snapshot!(added.json(), @r#"
     {
       "account": "default",
+      "grant": "authorization_code",
       "health": {
         "action": "login",
         "admin_state": "enabled",
@@ -172,6 +174,7 @@ async fn a_failed_refresh_and_the_journal_look_like_this() {
     insta::assert_json_snapshot!(still(first, &home), @r#"
     {
       "attempt_id": "[attempt]",
+      "credential": null,
       "duration_ms": "[duration]",
       "generation": 1,
       "http_status": null,

@@ -121,6 +121,10 @@ impl Secrets for NoSecrets {
     async fn resolve(&self, _source: &SecretSource) -> Result<Secret, String> {
         Err("there are none here".to_owned())
     }
+
+    async fn resolve_whole(&self, source: &SecretSource) -> Result<Secret, String> {
+        self.resolve(source).await
+    }
 }
 
 /// An application over a model of a provider.

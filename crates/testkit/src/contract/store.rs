@@ -78,7 +78,8 @@ fn entry(number: u64) -> JournalEntry {
         duration: Duration::from_millis(5),
         trigger: "schedule".into(),
         generation: Generation(number),
-        refresh_token,
+        refresh_token: Some(refresh_token),
+        credential: None,
         outcome: JournalOutcome::Failed { failure: Failure::without_answer(FailureClass::Network, "no route") },
     }
 }

@@ -3,7 +3,8 @@
 use everfresh_domain::Timestamp;
 use serde_json::{Value, json};
 
-use super::model::{Access, Form, Model, Reply};
+use super::model::{Access, Form, Model};
+use super::reply::Reply;
 use super::switches::DpopRule;
 use crate::proof::{Objection, Shown};
 

@@ -6,16 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    AuthorizationRequest, Challenge, Clock, DeviceAuthorization, Discovered, DiscoveryError, DpopOffer, OAuthClient,
-    OAuthDiscovery, ProofRequest, RegistrationError, TokenKind,
+    AuthorizationRequest, Challenge, Clock, DeviceAuthorization, Discovered, DiscoveryError, DpopOffer,
+    IdentityExchange, OAuthClient, OAuthDiscovery, ProofRequest, RegistrationError, TokenKind,
 };
-use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration};
+use everfresh_domain::grant::{Binding, ClientAuthMethod, ClientRegistration, GrantType};
 use everfresh_domain::{Failure, FailureClass, Secret, Timestamp, TokenResponse};
 use serde_json::{Value, json};
 
 use super::devices::DEVICE_CODE_GRANT;
-use super::model::{Form, Manner, Model, Reply};
+use super::model::{Form, Model};
+use super::reply::{Manner, Reply};
 use super::switches::DpopRule;
+use super::unattended::{JWT_BEARER, TOKEN_EXCHANGE};
 use crate::proof::{Shown, TestProofs};
 
 /// Talks to a model. Its reading of answers is simple: how real ones are read is tested elsewhere.
@@ -61,7 +63,9 @@ impl ModelClient {
         let shown = proof
             .as_ref()
             .and_then(|proof| Some(Shown { proof: proof.to_str().ok()?, method: "POST", url, access_token: None }));
-        model.token_proven(now, form, None, shown.as_ref())
+        let client = &binding.client;
+        let basic = client.client_secret.as_ref().map(|secret| (client.client_id.as_str(), secret.expose()));
+        model.token_proven(now, form, basic, shown.as_ref())
     }
 }
 
@@ -205,6 +209,42 @@ impl OAuthClient for ModelClient {
         self.tokens(binding, form).await
     }
 
+    async fn request_token<'a>(
+        &self,
+        _server: &ServerSettings,
+        binding: &Binding,
+        assertion: Option<&'a Secret>,
+    ) -> Result<TokenResponse, Failure> {
+        let grant_type =
+            if binding.grant_type == GrantType::ClientCredentials { "client_credentials" } else { JWT_BEARER };
+        let mut form = form(&[("grant_type", grant_type), ("scope", &binding.requested_scopes.join(" "))]);
+        if let (true, Some(resource)) = (binding.shape.resource, &binding.resource) {
+            form.insert("resource".into(), resource.clone());
+        }
+        form.extend(assertion.map(|assertion| ("assertion".to_owned(), assertion.expose().to_owned())));
+        let client = &binding.client;
+        if client.client_secret.is_none() && !client.client_id.is_empty() {
+            form.insert("client_id".into(), client.client_id.clone());
+        }
+        self.tokens(binding, form).await
+    }
+
+    /// The model is its own identity provider here.
+    async fn exchange_identity(
+        &self,
+        _server: &ServerSettings,
+        exchange: &IdentityExchange,
+    ) -> Result<Secret, Failure> {
+        let mut form = form(&[
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", exchange.id_token.expose()),
+            ("audience", &exchange.audience),
+        ]);
+        form.insert("client_id".into(), exchange.client_id.clone().unwrap_or_default());
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        read(&model.token(self.clock.now(), &form, None)).map(|issued| issued.access_token)
+    }
+
     async fn revoke(
         &self,
         _server: &ServerSettings,
@@ -239,6 +279,9 @@ impl OAuthDiscovery for ModelClient {
     ) -> Result<Discovered, DiscoveryError> {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         let issuer = model.issuer.clone();
+        if model.switches.metadata_down {
+            return Err(DiscoveryError::Unreachable { url: issuer, cause: "it answered 503".into() });
+        }
         Ok(Discovered {
             authorization_endpoint: format!("{issuer}/authorize"),
             token_endpoint: model.switches.token_endpoint_told.clone().unwrap_or_else(|| format!("{issuer}/token")),
@@ -246,6 +289,7 @@ impl OAuthDiscovery for ModelClient {
             device_authorization_endpoint: model.behaviour.offers_device_codes.then(|| format!("{issuer}/device")),
             revocation_endpoint: Some(format!("{issuer}/revoke")),
             issuer,
+            grant_profiles: Vec::new(),
             token_endpoint_auth_methods: vec!["none".into()],
             scopes_supported: model.scopes_listed.clone(),
             client_id_metadata_documents: false,
@@ -255,6 +299,10 @@ impl OAuthDiscovery for ModelClient {
             dpop: offer(&model),
             challenge: challenge.unwrap_or_default(),
         })
+    }
+
+    async fn identity_provider(&self, _server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
+        Ok(format!("{issuer}/token"))
     }
 
     async fn register(

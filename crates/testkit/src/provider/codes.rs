@@ -5,7 +5,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use everfresh_domain::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::model::{Form, Model, OFFLINE_ACCESS, Reply};
+use super::model::{Form, Model, OFFLINE_ACCESS};
+use super::reply::Reply;
 use super::switches::{OfflineRule, ResourceRule};
 
 /// Whether a login asked for a refresh token in the way that the provider wants.

@@ -6,7 +6,8 @@ use everfresh_domain::Timestamp;
 use serde_json::json;
 
 use super::codes::Lasting;
-use super::model::{Form, Model, Reply};
+use super::model::{Form, Model};
+use super::reply::Reply;
 
 /// The grant type of a device code.
 pub(super) const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";

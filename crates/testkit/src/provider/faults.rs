@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::model::{Manner, Reply};
+use super::reply::{Manner, Reply};
 use super::switches::Fault;
 
 /// What goes out instead; `processed` is what would have.

@@ -10,7 +10,8 @@ use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::model::{Form, Model, Reply};
+use super::model::{Form, Model};
+use super::reply::Reply;
 use crate::canary;
 use crate::serving::{Received, Serving, now, send, serve};
 

@@ -9,17 +9,21 @@ mod faults;
 mod http;
 mod model;
 mod presets;
+mod reply;
 mod switches;
 mod tokens;
+mod unattended;
 
 pub use bound::Presented;
 pub use client::ModelClient;
 pub use http::ProviderServer;
-#[cfg(feature = "storm")]
-pub(crate) use model::http_date;
-pub use model::{Access, Behaviour, Counters, Manner, Model, Reply, Rotation};
+pub use model::{Access, Behaviour, Counters, Model, Rotation};
 pub use presets::{Preset, presets};
+#[cfg(feature = "storm")]
+pub(crate) use reply::http_date;
+pub use reply::{Manner, Reply};
 pub use switches::{
     AuthRule, DeadToken, DpopRule, DpopSwitches, ExpiresIn, Fault, OfflineRule, RefreshTokenShape, ResourceRule,
     Switches, UpstreamFault,
 };
+pub use unattended::{Enrolled, Signer};

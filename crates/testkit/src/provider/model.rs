@@ -1,6 +1,6 @@
 //! The authorization server as a pure model: requests and the time in, replies out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use everfresh_domain::Timestamp;
@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use super::codes::{Code, Lasting};
 use super::devices::{DEVICE_CODE_GRANT, Device};
 use super::faults::{faulty, form_encoded};
+use super::reply::{Reply, http_date};
 use super::switches::{
     AuthRule, DeadToken, ExpiresIn, Fault, OfflineRule, RefreshTokenShape, ResourceRule, Switches, UpstreamFault,
 };
 use super::tokens::{Family, Tokens, Worth};
+use super::unattended::{JWT_BEARER, Signer, TOKEN_EXCHANGE};
 use crate::proof::ProofDesk;
 
 /// The scope that stands for a refresh token (OpenID Connect core section 11).
@@ -111,6 +113,9 @@ pub struct Counters {
     pub hasty_questions: u64,
     /// Codes that were exchanged.
     pub exchanges: u64,
+    /// Tokens that were issued without a person.
+    #[serde(default)]
+    pub unattended: u64,
     /// Tokens that were given back.
     pub revocations: u64,
     /// Requests to the protected server with a good token.
@@ -129,62 +134,14 @@ pub struct Counters {
     pub streams_closed: u64,
 }
 
-/// How a reply goes out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
-    /// Whole.
-    #[default]
-    Whole,
-    /// With a body that never ends.
-    Endless,
-    /// Not at all, and the connection stays open.
-    Hang,
-    /// Not at all, and the connection is closed.
-    Close,
-    /// By half, and the connection stays open.
-    Half,
-    /// By half, and the connection is closed.
-    HalfClose,
-    /// Not at all, and the connection is reset.
-    Reset,
-}
-
-/// A reply.
-#[derive(Clone, Debug, Default)]
-pub struct Reply {
-    /// The status.
-    pub status: u16,
-    /// Headers besides the length.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: String,
-    /// How it goes out.
-    pub manner: Manner,
-    /// After how many milliseconds.
-    pub delay_ms: u64,
-}
-
-impl Reply {
-    pub(crate) fn json(status: u16, body: &Value) -> Self {
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Self { status, headers, body: body.to_string(), ..Self::default() }
-    }
-
-    pub(super) fn error(status: u16, error: &str) -> Self {
-        Self::json(status, &json!({ "error": error }))
-    }
-
-    pub(super) fn of(manner: Manner) -> Self {
-        Self { status: 200, manner, ..Self::default() }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) redirect_uris: Vec<String>,
-    secret: Option<String>,
+    pub(super) secret: Option<String>,
+    /// In PEM, of clients that sign.
+    pub(super) public_key: Option<String>,
     /// Whether it asked for bound tokens only (RFC 9449 section 5.2).
-    dpop_bound: bool,
+    pub(super) dpop_bound: bool,
 }
 
 /// What the protected server should make of a request's token.
@@ -211,13 +168,20 @@ pub struct Model {
     pub scopes_listed: Vec<String>,
     /// What it has seen.
     pub counters: Counters,
+    /// Whose assertions it takes.
+    pub trusted: Vec<Signer>,
+    /// What it signs with, where it is an identity provider.
+    pub signer: Option<Signer>,
+    /// As an identity provider: under which name its client is known at which authorization server.
+    pub vouches_for: BTreeMap<String, String>,
     pub(super) clients: BTreeMap<String, Client>,
+    pub(super) assertions_seen: BTreeSet<String>,
     pub(super) codes: BTreeMap<String, Code>,
     pub(super) devices: BTreeMap<String, Device>,
-    scopes: BTreeMap<Family, String>,
-    tokens: Tokens,
+    pub(super) scopes: BTreeMap<Family, String>,
+    pub(super) tokens: Tokens,
     /// The keys that logins are bound to, by thumbprint.
-    bound: BTreeMap<Family, String>,
+    pub(super) bound: BTreeMap<Family, String>,
     /// The key that the token request at hand proves.
     pub(super) proven: Option<String>,
     pub(super) server_proofs: ProofDesk,
@@ -242,6 +206,7 @@ impl Model {
             AuthRule::None => "none",
             AuthRule::Basic => "client_secret_basic",
             AuthRule::Post => "client_secret_post",
+            AuthRule::PrivateKeyJwt => "private_key_jwt",
         };
         let mut document = json!({
             "issuer": self.switches.issuer_told.as_ref().unwrap_or(issuer),
@@ -261,6 +226,9 @@ impl Model {
         self.tell_dpop(&mut document);
         if self.behaviour.offers_device_codes {
             document["device_authorization_endpoint"] = json!(format!("{issuer}/device"));
+        }
+        if !self.switches.grant_profiles.is_empty() {
+            document["authorization_grant_profiles_supported"] = json!(self.switches.grant_profiles);
         }
         if self.behaviour.registers_clients {
             document["registration_endpoint"] = json!(format!("{issuer}/register"));
@@ -290,7 +258,7 @@ impl Model {
             granted["client_secret_expires_at"] = json!(self.switches.client_secret_lifetime_s.map_or(0, ends));
             granted["token_endpoint_auth_method"] = request["token_endpoint_auth_method"].clone();
         }
-        self.clients.insert(client_id, Client { redirect_uris, secret, dpop_bound });
+        self.clients.insert(client_id, Client { redirect_uris, secret, public_key: None, dpop_bound });
         Reply::json(201, &granted)
     }
 
@@ -340,7 +308,10 @@ impl Model {
     }
 
     fn grant_tokens(&mut self, now: Timestamp, form: &Form, basic: Option<(&str, &str)>) -> Reply {
-        let client_id = match self.authenticated(form, basic) {
+        let grant_type = form.get("grant_type").map(String::as_str).unwrap_or_default();
+        let anonymous = grant_type == JWT_BEARER && self.switches.auth == AuthRule::None && basic.is_none();
+        let client_id = match self.authenticated(now, form, basic) {
+            Err(_) if anonymous && !form.contains_key("client_id") => String::new(),
             Ok(client_id) => client_id,
             Err(reply) => return reply,
         };
@@ -349,22 +320,25 @@ impl Model {
             ResourceRule::Rejected if form.contains_key("resource") => return Reply::error(400, "invalid_target"),
             ResourceRule::Ignored | ResourceRule::Required | ResourceRule::Rejected => {}
         }
-        match form.get("grant_type").map(String::as_str) {
-            Some("authorization_code") => self.exchange(now, &client_id, form),
-            Some("refresh_token") => self.refresh(now, form),
-            Some(DEVICE_CODE_GRANT) => self.device_tokens(now, &client_id, form),
+        match grant_type {
+            "authorization_code" => self.exchange(now, &client_id, form),
+            "refresh_token" => self.refresh(now, form),
+            DEVICE_CODE_GRANT => self.device_tokens(now, &client_id, form),
+            "client_credentials" => self.client_credentials(now, form),
+            JWT_BEARER => self.jwt_bearer(now, &client_id, form),
+            TOKEN_EXCHANGE => self.token_exchange(now, &client_id, form),
             _ => Reply::error(400, "unsupported_grant_type"),
         }
     }
 
-    fn authenticated(&self, form: &Form, basic: Option<(&str, &str)>) -> Result<String, Reply> {
+    fn authenticated(&mut self, now: Timestamp, form: &Form, basic: Option<(&str, &str)>) -> Result<String, Reply> {
         let unknown = || Reply::error(401, "invalid_client");
         if form.get("client_secret").is_some_and(String::is_empty) {
             return Err(Reply::error(400, "invalid_request"));
         }
         let in_body = form.get("client_id").map(String::as_str);
         let client_id = basic.map(|(id, _)| id).or(in_body).ok_or_else(unknown)?;
-        let client = self.clients.get(client_id).ok_or_else(unknown)?;
+        let client = self.clients.get(client_id).ok_or_else(unknown)?.clone();
         if client.dpop_bound && self.proven.is_none() {
             return Err(Reply::error(400, "invalid_dpop_proof"));
         }
@@ -372,6 +346,11 @@ impl Model {
             AuthRule::None => return Ok(client_id.to_owned()),
             AuthRule::Basic => basic.map(|(_, secret)| secret),
             AuthRule::Post => form.get("client_secret").map(String::as_str),
+            AuthRule::PrivateKeyJwt => {
+                let key = client.public_key.unwrap_or_default();
+                let signed = self.has_signed(now, client_id, &key, form);
+                return if signed { Ok(client_id.to_owned()) } else { Err(unknown()) };
+            }
         };
         if shown == client.secret.as_deref() { Ok(client_id.to_owned()) } else { Err(unknown()) }
     }
@@ -435,7 +414,7 @@ impl Model {
         Reply { status, body, ..Reply::default() }
     }
 
-    fn issued(&mut self, now: Timestamp, family: Family, refresh_token: Option<String>) -> Reply {
+    pub(super) fn issued(&mut self, now: Timestamp, family: Family, refresh_token: Option<String>) -> Reply {
         let lifetime = self.behaviour.access_lifetime;
         let access_token = self.tokens.issue_access(now, family, lifetime);
         let seconds = lifetime.as_secs();
@@ -521,12 +500,6 @@ impl Model {
     pub fn forget_clients(&mut self) {
         self.clients.clear();
     }
-}
-
-/// A moment as headers tell it (RFC 9110 section 5.6.7).
-pub(crate) fn http_date(at: Timestamp) -> String {
-    let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::provider::Manner;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 

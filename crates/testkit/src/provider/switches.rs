@@ -132,6 +132,8 @@ pub enum AuthRule {
     Basic,
     /// By `client_secret` in the body.
     Post,
+    /// By what they sign (RFC 7523 section 2.2).
+    PrivateKeyJwt,
 }
 
 /// What the protected server does to requests with a good token.
@@ -236,6 +238,10 @@ pub struct Switches {
     pub hides_auth: bool,
     /// How clients must authenticate.
     pub auth: AuthRule,
+    /// Whether a client's own right brings a refresh token, against the rule.
+    pub gives_refresh_token_unasked: bool,
+    /// Which profiles of grants its metadata names, if any.
+    pub grant_profiles: Vec<String>,
     /// How far its clock is ahead, in seconds.
     pub clock_ahead_s: i64,
     /// What the protected server does.
@@ -270,6 +276,8 @@ impl Default for Switches {
             dead_token: None,
             hides_auth: false,
             auth: AuthRule::default(),
+            gives_refresh_token_unasked: false,
+            grant_profiles: Vec::new(),
             clock_ahead_s: 0,
             upstream: UpstreamFault::default(),
             dpop: DpopSwitches::default(),

@@ -93,6 +93,8 @@ fn judge(world: &mut World, record: &GrantRecord, end: &LoginEnd) {
         LoginEnd::LoggedOut => std::mem::take(&mut world.book(grant).logs_out),
         // The server's place is no property of the login, and is not stored with it.
         LoginEnd::IssuerChanged { .. } => false,
+        // Everybody here is a person.
+        LoginEnd::CredentialRefused { .. } => false,
     };
     if !holds {
         world.breaks(Invariant::EndedForCause, format!("{grant} ended, and it is not so: {end:?}"));

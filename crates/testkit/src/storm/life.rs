@@ -44,6 +44,10 @@ impl Secrets for NoSecrets {
     async fn resolve(&self, _source: &SecretSource) -> Result<Secret, String> {
         Err("there are none here".to_owned())
     }
+
+    async fn resolve_whole(&self, source: &SecretSource) -> Result<Secret, String> {
+        self.resolve(source).await
+    }
 }
 
 /// Lives until then, or until the process ends before.

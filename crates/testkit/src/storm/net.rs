@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    AuthorizationRequest, Challenge, DeviceAuthorization, Discovered, DiscoveryError, OAuthClient, OAuthDiscovery,
-    RegistrationError, TokenKind,
+    AuthorizationRequest, Challenge, DeviceAuthorization, Discovered, DiscoveryError, IdentityExchange, OAuthClient,
+    OAuthDiscovery, RegistrationError, TokenKind,
 };
 use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Fingerprint, GrantId, Secret, TokenResponse};
@@ -196,6 +196,27 @@ impl OAuthClient for StormNet {
         if self.answered("a question for tokens").await { answer } else { Err(failure(FailureClass::AnswerLost)) }
     }
 
+    async fn request_token<'a>(
+        &self,
+        server: &ServerSettings,
+        binding: &Binding,
+        assertion: Option<&'a Secret>,
+    ) -> Result<TokenResponse, Failure> {
+        if let Way::Closed = self.reach("a token request").await {
+            return Err(failure(FailureClass::Network));
+        }
+        let answer = self.client(&binding.token_endpoint).request_token(server, binding, assertion).await;
+        if self.answered("a token request").await { answer } else { Err(failure(FailureClass::AnswerLost)) }
+    }
+
+    async fn exchange_identity(&self, server: &ServerSettings, exchange: &IdentityExchange) -> Result<Secret, Failure> {
+        if let Way::Closed = self.reach("an exchange of identity").await {
+            return Err(failure(FailureClass::Network));
+        }
+        let answer = self.client(&exchange.token_endpoint).exchange_identity(server, exchange).await;
+        if self.answered("an exchange of identity").await { answer } else { Err(failure(FailureClass::AnswerLost)) }
+    }
+
     async fn revoke(
         &self,
         server: &ServerSettings,
@@ -235,6 +256,10 @@ impl OAuthDiscovery for StormNet {
             return Err(DiscoveryError::Unreachable { url, cause: "the network is away".into() });
         }
         self.client(&url).discover(server, challenge).await
+    }
+
+    async fn identity_provider(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
+        self.client(issuer).identity_provider(server, issuer).await
     }
 
     async fn register(
