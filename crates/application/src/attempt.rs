@@ -146,7 +146,8 @@ impl Attempts {
         self.admit(attempt, &record.binding).await?;
         let mark =
             AttemptMark { attempt: attempt.id, refresh_token: attempt.refresh_token, started_at: attempt.started_at };
-        let limits = self.settings(attempt).map(|settings| settings.oauth.limits).unwrap_or_default();
+        let issuer = &record.binding.client.issuer;
+        let limits = self.settings(attempt).map(|settings| settings.limits(issuer)).unwrap_or_default();
         let marked = record.limited_by(limits).attempting(mark, attempt.budget);
         self.store_mark(Some(attempt.generation), &marked).await?;
         Ok(marked)

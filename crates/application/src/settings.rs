@@ -68,6 +68,12 @@ impl ServerSettings {
             ProfileSetting::Named(name) => Profile::named(name),
         }
     }
+
+    /// How long a login that `issuer` made lives, where its answers do not tell: as configured, else
+    /// as is known of the provider.
+    pub fn limits(&self, issuer: &str) -> LoginLimits {
+        self.oauth.limits.or(self.profile(issuer).map(|profile| profile.limits).unwrap_or_default())
+    }
 }
 
 /// Who this client is to servers that want to know (mutual TLS). Files are read again when they

@@ -39,7 +39,8 @@ impl Application {
 
     /// Seats one stored login, unless its server has moved since.
     pub(super) async fn seat(&self, settings: &ServerSettings, record: GrantRecord) {
-        let record = as_configured(record.limited_by(settings.oauth.limits), settings);
+        let limits = settings.limits(&record.binding.client.issuer);
+        let record = as_configured(record.limited_by(limits), settings);
         let unfit = if settings.oauth.grant.is_unattended() {
             None
         } else {
@@ -82,7 +83,7 @@ impl Application {
             self.inner.access.put_route(grant, settings);
             let same_login = before.as_ref().is_some_and(|route| {
                 let (old, new) = (&route.settings.oauth, &settings.oauth);
-                let same_terms = old.dpop == new.dpop && old.limits == new.limits;
+                let same_terms = old.dpop == new.dpop && old.limits == new.limits && old.profile == new.profile;
                 same_terms && moved(&route.settings.url, &settings.url).is_none()
             });
             let same_grant = before.as_ref().is_some_and(|route| route.settings.oauth == settings.oauth);

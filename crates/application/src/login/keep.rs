@@ -55,7 +55,7 @@ impl LoginDesk {
 
     fn limits(&self, flow: &Flow) -> LoginLimits {
         let route = self.parts.access.route(&flow.grant.to_string());
-        route.map(|route| route.settings.oauth.limits).unwrap_or_default()
+        route.map(|route| route.settings.limits(&flow.binding.client.issuer)).unwrap_or_default()
     }
 
     /// Stores the new login over the old one: written first, then swapped, never cleared before.

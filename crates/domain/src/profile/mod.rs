@@ -6,9 +6,8 @@
 
 mod table;
 
-use std::time::Duration;
-
 use crate::grant::ClientAuthMethod;
+use crate::token::LoginLimits;
 
 pub use table::PROFILES;
 
@@ -34,8 +33,8 @@ pub struct Profile {
     pub auth_method: Option<ClientAuthMethod>,
     /// Its words for a refresh token that is dead.
     pub refused: &'static [Alias],
-    /// How long an unused refresh token lives, where its answers do not tell.
-    pub refresh_token_lifetime: Option<Duration>,
+    /// How long it lets logins live, where its answers do not tell.
+    pub limits: LoginLimits,
     /// What people should know when they log in.
     pub note: Option<&'static str>,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Alias, AliasReach, OfflineScope, Profile};
 use crate::grant::ClientAuthMethod;
+use crate::token::LoginLimits;
 
 const DAY: u64 = 24 * 3_600;
 
@@ -18,12 +19,17 @@ pub(super) const GENERAL: Profile = Profile {
     offline_access: OfflineScope::IfListed,
     auth_method: None,
     refused: &[],
-    refresh_token_lifetime: None,
+    limits: LoginLimits { idle: None, absolute: None },
     note: None,
 };
 
 const fn days(days: u64) -> Option<Duration> {
     Some(Duration::from_secs(days * DAY))
+}
+
+/// A login that ends after so many days without use.
+const fn unused(number: u64) -> LoginLimits {
+    LoginLimits { idle: days(number), absolute: None }
 }
 
 /// A code that means one thing only.
@@ -37,7 +43,7 @@ const fn words(code: &'static str, description: &'static str, reach: AliasReach)
 
 /// Every provider with ways of its own, in the order of their names.
 pub const PROFILES: &[Profile] = &[
-    Profile { name: "apify", title: "Apify", hosts: &["*.apify.com"], refresh_token_lifetime: days(60), ..GENERAL },
+    Profile { name: "apify", title: "Apify", hosts: &["*.apify.com"], limits: unused(60), ..GENERAL },
     Profile {
         name: "asana",
         title: "Asana",
@@ -51,8 +57,7 @@ pub const PROFILES: &[Profile] = &[
         hosts: &["*.atlassian.com"],
         offline_access: OfflineScope::Always,
         refused: &[words("unauthorized_client", "refresh_token is invalid", AliasReach::Anybody)],
-        refresh_token_lifetime: days(90),
-        note: Some("This login ends a year after it was made, and after 90 days without use."),
+        limits: LoginLimits { absolute: days(365), ..unused(90) },
         ..GENERAL
     },
     Profile {
@@ -66,7 +71,7 @@ pub const PROFILES: &[Profile] = &[
         name: "box",
         title: "Box",
         hosts: &["*.box.com"],
-        refresh_token_lifetime: days(60),
+        limits: unused(60),
         note: Some("This login belongs to one machine: a copy of it ends both."),
         ..GENERAL
     },
@@ -74,7 +79,7 @@ pub const PROFILES: &[Profile] = &[
         name: "cloudflare",
         title: "Cloudflare",
         hosts: &["mcp.cloudflare.com", "*.mcp.cloudflare.com"],
-        refresh_token_lifetime: days(30),
+        limits: unused(30),
         note: Some("The registered client ends after 90 days; a new login registers a new one."),
         ..GENERAL
     },
@@ -91,7 +96,7 @@ pub const PROFILES: &[Profile] = &[
         refuses_resource: true,
         wants_scope: true,
         offline_access: OfflineScope::Always,
-        refresh_token_lifetime: days(90),
+        limits: unused(90),
         note: Some("A sign-in frequency set by your organization ends this login sooner."),
         ..GENERAL
     },
@@ -107,7 +112,7 @@ pub const PROFILES: &[Profile] = &[
         title: "Google",
         hosts: &["accounts.google.com", "*.googleapis.com"],
         authorization_params: &[("access_type", "offline"), ("prompt", "consent")],
-        refresh_token_lifetime: days(180),
+        limits: unused(180),
         note: Some("While the consent screen's status is Testing, Google ends every login after 7 days."),
         ..GENERAL
     },

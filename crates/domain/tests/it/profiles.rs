@@ -44,10 +44,9 @@ fn ways(profile: &Profile) -> Vec<String> {
         };
         ways.push(format!("`{}`{description} means `invalid_grant`{whose}", alias.code));
     }
-    if let Some(lifetime) = profile.refresh_token_lifetime {
-        let days = lifetime.as_secs() / Duration::from_secs(86_400).as_secs();
-        ways.push(format!("an unused refresh token lives {days} days, unless the answer tells otherwise"));
-    }
+    let days = |limit: Duration| limit.as_secs() / Duration::from_secs(86_400).as_secs();
+    ways.extend(profile.limits.idle.map(|limit| format!("logins end after {} days without use", days(limit))));
+    ways.extend(profile.limits.absolute.map(|limit| format!("logins end {} days after they were made", days(limit))));
     ways.extend(profile.note.map(|note| format!("note: {note}")));
     ways
 }

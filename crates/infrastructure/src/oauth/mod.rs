@@ -116,8 +116,8 @@ impl HttpOAuth {
         assertion::of_client(client, server.oauth.signing_alg, self.clock.now(), &jti)
     }
 
-    /// Sends a token request, proven where `binding` has a key, and reads what comes back in the way
-    /// of its issuer's profile.
+    /// Sends a token request, proven where `binding` has a key, and reads what comes back in the
+    /// words of its issuer's profile.
     async fn tokens(
         &self,
         server: &ServerSettings,
@@ -128,11 +128,7 @@ impl HttpOAuth {
             Some(prover) => self.send_proven(server, &prover, request).await?,
             None => self.send(server, request).await?,
         };
-        let profile = server.profile(&binding.client.issuer);
-        let mut response = classify::classify(&answer, self.clock.now(), profile)?;
-        let known = profile.and_then(|profile| profile.refresh_token_lifetime);
-        response.refresh_token_expires_in = response.refresh_token_expires_in.or(known);
-        Ok(response)
+        classify::classify(&answer, self.clock.now(), server.profile(&binding.client.issuer))
     }
 
     /// Sends `request` with a proof. Where that lacks the server's nonce, it goes out once more.

@@ -13,7 +13,7 @@ use everfresh_application::{
 };
 use everfresh_domain::login::LoginOutcome;
 use everfresh_domain::profile::{PROFILES, Profile};
-use everfresh_domain::{FailureClass, GrantId, GrantStatus, Policy, Secret};
+use everfresh_domain::{FailureClass, GrantId, GrantStatus, LoginLimits, Policy, Secret};
 use everfresh_infrastructure::http::HttpFactory;
 use everfresh_infrastructure::oauth::HttpOAuth;
 use everfresh_infrastructure::proof::Es256Proofs;
@@ -106,7 +106,8 @@ struct Story {
     refreshed: usize,
     /// What the provider saw until then.
     counters: Counters,
-    refresh_token_lifetime: Option<Duration>,
+    /// What the provider tells, and the limits that are known.
+    ends: (Option<Duration>, LoginLimits),
     /// Of the refreshes after the provider ended the login.
     reason: &'static str,
 }
@@ -143,8 +144,12 @@ async fn story(oauth: &Arc<HttpOAuth>, preset: &Preset, profile: ProfileSetting)
     }
     let reason = app.server(&grant()).unwrap().health.reason.as_str();
     app.shutdown().await;
-    let refresh_token_lifetime = view.status.tokens.and_then(|tokens| tokens.refresh_token_lifetime);
-    Story { login, refreshed, counters, refresh_token_lifetime, reason }
+    let told = view.status.tokens.as_ref().and_then(|tokens| tokens.refresh_token_lifetime);
+    let limits = view
+        .status
+        .tokens
+        .map(|tokens| LoginLimits { idle: tokens.idle_limit, absolute: tokens.login_ends_at.map(|(_, limit)| limit) });
+    Story { login, refreshed, counters, ends: (told, limits.unwrap_or_default()), reason }
 }
 
 /// What is to come of a login with `preset`: not one request more than needed.
@@ -153,7 +158,7 @@ fn expected(preset: &Preset) -> Story {
     let told = preset.behaviour.refresh_lifetime.filter(|_| preset.behaviour.tells_refresh_lifetime);
     // A login without refresh token has an end where its token's is told.
     let unrefreshed = if preset.switches.expires_in == ExpiresIn::Absent { "ok" } else { "no_refresh_token" };
-    let known = preset.profile.and_then(Profile::named).and_then(|profile| profile.refresh_token_lifetime);
+    let known = preset.profile.and_then(Profile::named).map(|profile| profile.limits);
     Story {
         login: LoginOutcome::Succeeded,
         refreshed: refreshes,
@@ -167,7 +172,7 @@ fn expected(preset: &Preset) -> Story {
             rejected: 1,
             ..Counters::default()
         },
-        refresh_token_lifetime: told.or(known),
+        ends: (told, known.unwrap_or_default()),
         reason: if refreshes > 0 { "refresh_token_rejected" } else { unrefreshed },
     }
 }
