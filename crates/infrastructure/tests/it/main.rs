@@ -18,3 +18,4 @@ mod store_damage;
 mod store_kill;
 mod store_power;
 mod switches;
+mod unattended;

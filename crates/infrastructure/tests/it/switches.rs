@@ -428,9 +428,13 @@ async fn no_switch_and_no_way_of_setting_one_is_left_out() {
         }
     }
     let defaults = json!(Switches::default());
+    // Bound tokens have a story of their own, in `dpop.rs`; so have profiled providers, in `providers.rs`,
+    // and grants and clients that need no person, in `unattended.rs`.
+    let mut elsewhere = vec!["upstream", "dpop", "offline_access", "hides_auth", "refresh_token_params"];
+    elsewhere.extend(["gives_refresh_token_unasked", "grant_profiles"]);
+    met.entry("auth".into()).or_default().insert("private_key_jwt".into());
     for (switch, default) in defaults.as_object().unwrap() {
-        // Bound tokens have a story of their own, in `dpop.rs`; so have profiled providers, in `providers.rs`.
-        if ["upstream", "dpop", "offline_access", "hides_auth", "refresh_token_params"].contains(&switch.as_str()) {
+        if elsewhere.contains(&switch.as_str()) {
             continue;
         }
         let met = met.get(switch).unwrap_or_else(|| panic!("no case sets {switch}"));
