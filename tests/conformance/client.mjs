@@ -11,8 +11,7 @@ const BACK_COMPAT = ["auth/2025-03-26-oauth-metadata-backcompat", "auth/2025-03-
  * Scenarios that do not pass, each with the reason. One of them that passes fails the leg: it has no
  * place here any more.
  */
-const UNMET = {
-};
+const UNMET = {};
 
 /** The sets: a title, the revision on the wire, and the scenarios. */
 async function sets() {
