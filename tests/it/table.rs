@@ -524,9 +524,9 @@ async fn alone(cause: Alone, name: &'static str, same_as: Option<&'static str>, 
 }
 
 /// The reasons without a row. The first is of everfresh's own limits, which its schedule keeps clear of;
-/// the second takes several logins that ask in vain, and is tried where those are; nothing causes the
-/// third, since a wrong configuration is refused as a whole.
-const WITHOUT_ROW: [&str; 3] = ["held_back", "scope_not_granted", "misconfigured"];
+/// the third takes several logins that ask in vain. The second and the last are of grants that need no
+/// person, in `unattended.rs`. All are tried where those are.
+const WITHOUT_ROW: [&str; 4] = ["held_back", "credential_refused", "scope_not_granted", "misconfigured"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_has_its_own_words_on_every_surface() {

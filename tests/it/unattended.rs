@@ -77,8 +77,12 @@ async fn a_refused_secret_is_told_by_its_name_and_mended_by_its_file() {
     let world = world(Duration::from_secs(3600)).await;
     enroll(&world, "s1");
     configure(&world, BY_SECRET);
-    std::fs::write(world.folder().join("secret"), "wrong").unwrap();
+    std::fs::remove_file(world.folder().join("secret")).unwrap();
     let daemon = world.daemon().await;
+    let server = reason(&daemon, "misconfigured").await;
+    assert!(server["health"]["detail"].as_str().unwrap().contains("secret cannot be read"), "{server}");
+    assert_eq!(world.counters().token_requests, 0, "without a secret nothing is sent");
+    std::fs::write(world.folder().join("secret"), "wrong").unwrap();
     let server = reason(&daemon, "credential_refused").await;
     assert_eq!((&server["health"]["action"], &server["token"]), (&"configure".into(), &Value::Null), "{server}");
     let ran = daemon.run(&["login", "robot"]).await.expect(8);
