@@ -90,7 +90,7 @@ impl Attempts {
         );
         let made = match server {
             Some(server) if unattended => self.ask(&attempt, &server).await,
-            Some(server) => self.make(&attempt, &server).await,
+            Some(_) => self.make(&attempt).await,
             None => Made::without_request(AttemptOutcome::Discarded),
         };
         if made.is_news {
@@ -100,11 +100,14 @@ impl Attempts {
         Ended { report: AttemptReport { attempt: attempt.id, grant: attempt.grant, outcome }, duration }
     }
 
-    async fn make(&self, attempt: &Attempt, server: &ServerSettings) -> Made {
+    async fn make(&self, attempt: &Attempt) -> Made {
         let marked = match self.mark(attempt).await {
             Ok(marked) => marked,
             Err(outcome) => return Made::without_request(outcome),
         };
+        // Looked at again: marking takes its time, and nothing is sent for a server that was removed meanwhile.
+        let Some(server) = self.settings(attempt) else { return Made::without_request(AttemptOutcome::Discarded) };
+        let server = &*server;
         let sent_at = self.clock.now();
         let answer = self.send(attempt, server, &marked).await;
         let outcome = match answer.result {
@@ -121,7 +124,7 @@ impl Attempts {
         Made { outcome, duration: answer.duration, credential: None, is_news: true }
     }
 
-    fn settings(&self, attempt: &Attempt) -> Option<Arc<ServerSettings>> {
+    pub(crate) fn settings(&self, attempt: &Attempt) -> Option<Arc<ServerSettings>> {
         Some(Arc::clone(&self.access.route(&attempt.grant.to_string())?.settings))
     }
 

@@ -191,6 +191,8 @@ impl Attempts {
             }
         };
         match marked {
+            // Nothing is sent for a server that was removed while this was prepared.
+            Ok(_) if self.settings(attempt).is_none() => Made::without_request(AttemptOutcome::Discarded),
             Ok((prepared, marked)) => self.ask_for(attempt, server, &prepared, &marked).await,
             Err(outcome) => Made::without_request(outcome),
         }
