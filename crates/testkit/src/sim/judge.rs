@@ -28,6 +28,8 @@ pub(crate) enum Scope {
     All,
     /// The grants of one provider.
     Provider(usize),
+    /// The grants of one provider, as far as they want a new refresh token.
+    Renewal(usize),
     /// One grant.
     Grant(GrantId),
 }
@@ -49,11 +51,30 @@ impl Troubles {
 
     /// The longest time without trouble for this grant between two moments.
     pub(crate) fn longest_calm(&self, from: Timestamp, to: Timestamp, grant: &GrantId, provider: usize) -> Duration {
-        let concerns = |scope: &Scope| match scope {
+        self.longest_without(from, to, |scope| match scope {
             Scope::All => true,
             Scope::Provider(number) => *number == provider,
+            Scope::Renewal(_) => false,
             Scope::Grant(id) => id == grant,
-        };
+        })
+    }
+
+    /// The same, and in which its provider renews refresh tokens.
+    pub(crate) fn longest_renewing(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        grant: &GrantId,
+        provider: usize,
+    ) -> Duration {
+        self.longest_without(from, to, |scope| match scope {
+            Scope::All => true,
+            Scope::Provider(number) | Scope::Renewal(number) => *number == provider,
+            Scope::Grant(id) => id == grant,
+        })
+    }
+
+    fn longest_without(&self, from: Timestamp, to: Timestamp, concerns: impl Fn(&Scope) -> bool) -> Duration {
         let mut intervals: Vec<(Timestamp, Timestamp)> = self
             .past
             .iter()
@@ -119,10 +140,15 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Whether no client could have kept it. `calm` is the longest time without trouble.
-    pub(crate) fn is_excused(&self, calm: impl Fn(Timestamp, Timestamp) -> Duration) -> bool {
+    /// Whether no client could have kept it. `calm` is the longest time without trouble, and `renewing` that
+    /// in which refresh tokens are renewed besides.
+    pub(crate) fn is_excused(
+        &self,
+        calm: impl Fn(Timestamp, Timestamp) -> Duration,
+        renewing: impl Fn(Timestamp, Timestamp) -> Duration,
+    ) -> bool {
         let had_no_time = |from: Timestamp, to: Timestamp| calm(from, to) < ENOUGH;
-        let ended_unused = self.ended.is_some_and(|(due, end)| self.now >= end && had_no_time(due, end.max(due)));
+        let ended_unused = self.ended.is_some_and(|(due, end)| self.now >= end && renewing(due, end.max(due)) < ENOUGH);
         let lost = match (self.missing, self.window) {
             (None | Some((_, Fate::InHand { .. } | Fate::Neglected)), _) | (Some(_), Window::Always) => false,
             (Some((issued, Fate::NeverArrived | Fate::DiedWithProcess)), Window::For(grace)) => {
@@ -165,9 +191,9 @@ mod tests {
             (Some(Fate::Neglected), HOUR, false),
         ];
         for (fate, window, excused) in rows {
-            assert_eq!(case(fate, window, at(4_000)).is_excused(storm), excused, "{fate:?} {window:?}");
+            assert_eq!(case(fate, window, at(4_000)).is_excused(storm, storm), excused, "{fate:?} {window:?}");
         }
-        assert!(!case(Some(Fate::NeverArrived), HOUR, at(60)).is_excused(storm), "its grace was not over");
+        assert!(!case(Some(Fate::NeverArrived), HOUR, at(60)).is_excused(storm, storm), "its grace was not over");
     }
 
     #[test]
@@ -177,7 +203,7 @@ mod tests {
         let grant: GrantId = "linear".parse().unwrap();
         let calm = |troubles: &Troubles| {
             let longest = |from, to| troubles.longest_calm(from, to, &grant, 1);
-            lost.is_excused(longest)
+            lost.is_excused(longest, |_, _| Duration::ZERO)
         };
         assert!(!calm(&troubles));
         troubles.note(at(0), at(1_000), Scope::All);
@@ -202,7 +228,19 @@ mod tests {
     #[test]
     fn a_refresh_token_that_nobody_could_use_in_time_is_excused() {
         let ended = Case { ended: Some((at(1_000), at(5_000))), ..case(None, NONE, at(6_000)) };
-        assert!(ended.is_excused(|_, _| Duration::ZERO) && !ended.is_excused(|_, _| ENOUGH));
-        assert!(!Case { now: at(4_000), ..ended }.is_excused(|_, _| Duration::ZERO), "it had not ended");
+        let (storm, calm) = (|_: Timestamp, _: Timestamp| Duration::ZERO, |_: Timestamp, _: Timestamp| ENOUGH);
+        assert!(ended.is_excused(storm, storm) && !ended.is_excused(calm, calm));
+        assert!(ended.is_excused(calm, storm), "it was used, and nothing was renewed");
+        assert!(!Case { now: at(4_000), ..ended }.is_excused(storm, storm), "it had not ended");
+    }
+
+    #[test]
+    fn who_renews_nothing_keeps_nobody_from_asking_again() {
+        let mut troubles = Troubles::default();
+        let grant: GrantId = "linear".parse().unwrap();
+        troubles.note(at(0), at(3_000), Scope::Renewal(1));
+        assert_eq!(troubles.longest_calm(at(0), at(3_600), &grant, 1), Duration::from_secs(3_600));
+        assert_eq!(troubles.longest_renewing(at(0), at(3_600), &grant, 1), Duration::from_secs(600));
+        assert_eq!(troubles.longest_renewing(at(0), at(3_600), &grant, 2), Duration::from_secs(3_600));
     }
 }

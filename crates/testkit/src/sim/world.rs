@@ -361,7 +361,8 @@ impl World {
         // This world stores by itself whatever arrives: what is missing never arrived, or its process died.
         let missing = life.lost_at.map(|lost_at| (lost_at, Fate::NeverArrived));
         let case = Case { missing, window, ended: None, now };
-        if case.is_excused(|from, to| self.troubles.longest_calm(from, to, grant, life.provider)) {
+        let calm = |from, to| self.troubles.longest_calm(from, to, grant, life.provider);
+        if case.is_excused(calm, calm) {
             self.report.lost_unavoidable += 1;
             return Ok(());
         }

@@ -325,7 +325,9 @@ impl World {
     /// and no access token is.
     pub(super) fn renews_nothing(&mut self, provider: usize, time: Duration) {
         let now = self.now();
-        self.troubles.note(now, now.after(time), Scope::Provider(provider));
+        // Who keeps to the schedule learns with the refresh after that that it renews again.
+        let between = self.model(provider, |model| model.behaviour.access_lifetime);
+        self.troubles.note(now, now.after(time.saturating_add(between)), Scope::Renewal(provider));
     }
 
     pub(super) fn policy(&self) -> Policy {
@@ -529,7 +531,9 @@ impl World {
             ended: behaviour.refresh_lifetime.map(|lifetime| (due, book.token_since.after(lifetime))),
             now,
         };
-        if case.is_excused(|from, to| self.troubles.longest_calm(from, to, grant, book.provider)) {
+        let calm = |from, to| self.troubles.longest_calm(from, to, grant, book.provider);
+        let renewing = |from, to| self.troubles.longest_renewing(from, to, grant, book.provider);
+        if case.is_excused(calm, renewing) {
             self.report.lost_unavoidable += 1;
             self.tell(format!("the login of {grant} is over, and nobody could have kept it"));
         } else {
