@@ -10,6 +10,7 @@ mod dpop;
 mod life;
 mod login;
 mod many;
+mod monitoring;
 mod outage;
 mod profile;
 mod sleep;

@@ -8,7 +8,7 @@ pub mod transcript;
 pub mod wait;
 pub mod world;
 
-pub use daemon::{Daemon, Ran};
+pub use daemon::{Daemon, Ran, client};
 pub use scripted::{Asked, Reply, Scripted};
 pub use stdio::{Detached, StdioClient};
 pub use transcript::Transcript;

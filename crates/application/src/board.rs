@@ -49,7 +49,7 @@ impl Board {
     /// Publishes a grant's status; listeners hear of it where anything they see has changed.
     pub(crate) fn publish(&mut self, now: Timestamp, status: GrantStatus) {
         let health = status.health(now, &self.policy());
-        self.metrics.published(&status, health.level);
+        self.metrics.published(&status, &health);
         let shown = (status.state, health);
         let before = self.shown.insert(status.id.clone(), shown.clone());
         let changed = before.as_ref() != Some(&shown);

@@ -30,7 +30,7 @@ use tower::ServiceExt;
 
 use crate::api;
 use crate::guard::Guard;
-use crate::proxy::{Proxy, ProxyBody, Seals, Shared, is_data_path};
+use crate::proxy::{Proxy, ProxyBody, Seals, Shared, describe_metrics, is_data_path};
 
 /// Connections of one thread at once; a person's clients need a handful.
 const CONNECTIONS_MAX: usize = 4096;
@@ -80,6 +80,7 @@ impl Server {
 
     /// Serves on `listeners` with so many threads. To be called within the main runtime.
     pub fn start(listeners: &[StdListener], parts: Parts, threads: usize) -> io::Result<Self> {
+        describe_metrics();
         let shared = Arc::new(Shared {
             access: parts.application.access().clone(),
             guard: Arc::clone(&parts.guard),

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use everfresh_application::ports::Metrics;
-use everfresh_domain::{GrantId, GrantStatus, Level};
+use everfresh_domain::{GrantId, GrantStatus, Health};
 
 /// Counts attempts by grant, result and reason, and failed store operations.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Metrics for CountingMetrics {
         self.increment(format!("{grant} {result}"));
     }
 
-    fn published(&self, _status: &GrantStatus, _level: Level) {}
+    fn published(&self, _status: &GrantStatus, _health: &Health) {}
 
     fn removed(&self, grant: &GrantId) {
         self.increment(format!("{grant} removed"));

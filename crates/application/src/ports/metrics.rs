@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use everfresh_domain::{GrantId, GrantStatus, Level};
+use everfresh_domain::{GrantId, GrantStatus, Health};
 
 /// Receives what the refresh engine did. The data plane counts its requests by itself.
 #[cfg_attr(feature = "mocks", mockall::automock)]
@@ -11,8 +11,8 @@ pub trait Metrics: Send + Sync {
     /// `reason` a failure class or empty.
     fn attempt_ended(&self, grant: &GrantId, result: &'static str, reason: &'static str, duration: Duration);
 
-    /// The published state of a grant.
-    fn published(&self, status: &GrantStatus, level: Level);
+    /// The published state of a grant, and what people are told of it.
+    fn published(&self, status: &GrantStatus, health: &Health);
 
     /// A grant is no more; its series end.
     fn removed(&self, grant: &GrantId);

@@ -1,15 +1,15 @@
-//! Prometheus: what the refresh engine did, under the names of `docs/OPERATING.md`.
+//! Prometheus: what the refresh engine did, under the names of `docs/MONITORING.md`.
 //!
 //! The recorder is the process's; the data plane counts its requests through the same facade.
 //! There is no listener here: a route of ours renders the text.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use everfresh_application::ports::Metrics;
-use everfresh_domain::{GrantId, GrantStatus, Level, Timestamp, TokenFacts};
-use metrics::{counter, gauge, histogram};
+use everfresh_domain::{GrantId, GrantStatus, Health, HealthAction, Level, Reason, Timestamp, TokenFacts};
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
@@ -22,10 +22,15 @@ const UPSTREAM: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 /// Buckets of what the proxy itself adds.
 const OVERHEAD: [f64; 7] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.01, 0.1];
 
+/// The operations whose failures are counted.
+const STORE_OPERATIONS: [&str; 2] = ["append_journal", "replace"];
+
 /// The metrics of this process.
 pub struct PrometheusMetrics {
     handle: PrometheusHandle,
     process: Mutex<Collector>,
+    /// The reason and action that each grant was last published with.
+    told: Mutex<BTreeMap<GrantId, (Reason, HealthAction)>>,
 }
 
 impl PrometheusMetrics {
@@ -42,8 +47,15 @@ impl PrometheusMetrics {
             builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
         }
         let handle = builder.install_recorder()?;
+        describe();
+        // Seen at zero before they count: the increase to the first failure is one as well.
+        for operation in STORE_OPERATIONS {
+            counter!("everfresh_store_errors_total", "op" => operation).increment(0);
+        }
+        let process = Collector::default();
+        process.describe();
         gauge!("everfresh_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        Ok(Self { handle, process: Mutex::new(Collector::default()) })
+        Ok(Self { handle, process: Mutex::new(process), told: Mutex::default() })
     }
 
     /// The text that Prometheus reads.
@@ -52,15 +64,79 @@ impl PrometheusMetrics {
         self.handle.render()
     }
 
+    /// Marks what a grant's health is, and what it was as past.
+    fn tell_health(&self, grant: &GrantId, now: Option<(Reason, HealthAction)>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match now {
+            Some(now) => told.insert(grant.clone(), now),
+            None => told.remove(grant),
+        };
+        let mark = |(reason, action): (Reason, HealthAction), value: f64| {
+            let labels = [("server", grant.to_string())];
+            let labels = labels
+                .into_iter()
+                .chain([("reason", reason.as_str().to_owned()), ("action", action.as_str().to_owned())]);
+            gauge!("everfresh_health_info", &labels.collect::<Vec<_>>()).set(value);
+        };
+        if let Some(before) = before.filter(|before| Some(*before) != now) {
+            mark(before, 0.0);
+        }
+        if let Some(now) = now {
+            mark(now, 1.0);
+        }
+    }
+
     /// Folds samples together. To be called now and then: nobody may ever scrape.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
 }
 
+/// What `/metrics` says of each metric.
+fn describe() {
+    let counters = [
+        ("everfresh_oauth_refresh_total", "Refresh attempts that ended, by result and reason."),
+        ("everfresh_store_errors_total", "Operations of the store that failed."),
+    ];
+    for (name, text) in counters {
+        describe_counter!(name, text);
+    }
+    let histograms = [
+        ("everfresh_oauth_refresh_duration_seconds", "How long the request of a refresh attempt took."),
+        ("everfresh_store_write_seconds", "How long a durable write of the store took."),
+    ];
+    for (name, text) in histograms {
+        describe_histogram!(name, Unit::Seconds, text);
+    }
+    let gauges = [
+        ("everfresh_build_info", "Always 1; the label says which version runs."),
+        ("everfresh_grants", "Logins in each refresh state."),
+        ("everfresh_refresh_in_flight", "Refresh attempts under way."),
+        ("everfresh_refresh_retries", "Attempts in a row that failed without ending the login."),
+        ("everfresh_health_level", "0 healthy, 1 degraded, 2 unhealthy."),
+        ("everfresh_health_info", "1 for the reason and action that a login's health has, 0 for those it had."),
+        ("everfresh_clock_skew_seconds", "How far this machine's clock is ahead of the provider's."),
+        ("everfresh_token_expiry_timestamp_seconds", "When the access token ends; NaN where unknown."),
+        ("everfresh_refresh_token_expiry_timestamp_seconds", "When the refresh token ends; NaN where unknown."),
+        ("everfresh_refresh_next_attempt_timestamp_seconds", "When the next attempt is due; NaN where none is."),
+        (
+            "everfresh_refresh_last_success_timestamp_seconds",
+            "When a refresh last brought a token; NaN where none did.",
+        ),
+    ];
+    for (name, text) in gauges {
+        describe_gauge!(name, text);
+    }
+}
+
 /// A moment as Prometheus has it. None is not a number: an alert on what is past must not fire.
 fn moment(at: Option<Timestamp>) -> f64 {
     at.map_or(f64::NAN, Timestamp::as_secs_f64)
+}
+
+fn refreshes(grant: &GrantId, result: &'static str, reason: &'static str) -> Counter {
+    let labels = [("server", grant.to_string()), ("result", result.to_owned()), ("reason", reason.to_owned())];
+    counter!("everfresh_oauth_refresh_total", &labels)
 }
 
 fn level(level: Level) -> f64 {
@@ -73,16 +149,14 @@ fn level(level: Level) -> f64 {
 
 impl Metrics for PrometheusMetrics {
     fn attempt_ended(&self, grant: &GrantId, result: &'static str, reason: &'static str, duration: Duration) {
-        let server = grant.to_string();
-        let labels = [("server", server.clone()), ("result", result.to_owned()), ("reason", reason.to_owned())];
-        counter!("everfresh_oauth_refresh_total", &labels).increment(1);
+        refreshes(grant, result, reason).increment(1);
         if !duration.is_zero() {
-            let labels = [("server", server), ("result", result.to_owned())];
+            let labels = [("server", grant.to_string()), ("result", result.to_owned())];
             histogram!("everfresh_oauth_refresh_duration_seconds", &labels).record(duration);
         }
     }
 
-    fn published(&self, status: &GrantStatus, health: Level) {
+    fn published(&self, status: &GrantStatus, health: &Health) {
         let labels = [("server", status.id.to_string())];
         gauge!("everfresh_token_expiry_timestamp_seconds", &labels).set(moment(status.expires_at()));
         let refresh_token_ends = status.tokens.as_ref().and_then(TokenFacts::refresh_token_expires_at);
@@ -91,7 +165,9 @@ impl Metrics for PrometheusMetrics {
         gauge!("everfresh_refresh_last_success_timestamp_seconds", &labels).set(moment(status.last_success_at));
         gauge!("everfresh_refresh_retries", &labels).set(f64::from(status.retry_count));
         gauge!("everfresh_clock_skew_seconds", &labels).set(status.clock_skew_s.unwrap_or_default() as f64);
-        gauge!("everfresh_health_level", &labels).set(level(health));
+        gauge!("everfresh_health_level", &labels).set(level(health.level));
+        refreshes(&status.id, "success", "").increment(0);
+        self.tell_health(&status.id, Some((health.reason, health.action)));
     }
 
     /// The exporter keeps a series for ever; a removed server's gauges say that they mean nothing.
@@ -109,6 +185,7 @@ impl Metrics for PrometheusMetrics {
         for name in gauges {
             gauge!(name, &labels).set(f64::NAN);
         }
+        self.tell_health(grant, None);
     }
 
     fn in_flight(&self, attempts: usize) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 const METHODS: [&str; 6] = ["GET", "POST", "DELETE", "PUT", "PATCH", "other"];
 const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -22,6 +22,20 @@ pub(super) struct Counters {
 pub(super) enum Parked {
     Served,
     Denied,
+}
+
+/// What `/metrics` says of the data plane's metrics.
+pub(crate) fn describe() {
+    describe_counter!(
+        "everfresh_proxy_requests_total",
+        "Proxied requests that were answered, by class of status code."
+    );
+    describe_counter!("everfresh_proxy_replays_total", "Requests sent again with a newer token after a 401.");
+    describe_counter!("everfresh_proxy_parked_total", "Requests that waited for a refresh, by how they went on.");
+    let upstream = "Time until the upstream's answer began.";
+    describe_histogram!("everfresh_proxy_upstream_seconds", Unit::Seconds, upstream);
+    let overhead = "Time that everfresh itself added to a request until its answer began.";
+    describe_histogram!("everfresh_proxy_overhead_seconds", Unit::Seconds, overhead);
 }
 
 impl Counters {

@@ -39,6 +39,7 @@ pub(crate) use headers::is_configurable;
 
 use answer::{Asked, Events, Inner};
 use body::{Copy, RequestBody, collected};
+pub(crate) use counters::describe as describe_metrics;
 use counters::{Counters, Parked};
 use denial::Refusal;
 use pool::{Pool, ResponseBody, SendError};
