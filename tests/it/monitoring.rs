@@ -116,19 +116,17 @@ impl Prometheus {
     }
 }
 
-fn is_missing(program: &str) -> bool {
-    let ran = std::process::Command::new(program).arg("--version").output();
-    let missing = ran.is_err();
-    if missing {
-        assert!(std::env::var_os("GITHUB_ACTIONS").is_none(), "continuous integration has {program}");
-        println!("(q) SKIPPED: no {program} here, so dashboard and alert rules were not tried");
-    }
-    missing
+/// What is said where `program` is not here.
+fn missing(program: &str) -> Option<String> {
+    std::process::Command::new(program).arg("--version").output().err()?;
+    assert!(std::env::var_os("GITHUB_ACTIONS").is_none(), "continuous integration has {program}");
+    Some(format!("(q) SKIPPED: no {program} here, so dashboard and alert rules were not tried"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alert_rules_fire_when_they_should_and_not_otherwise() {
-    if is_missing("promtool") {
+    if let Some(missing) = missing("promtool") {
+        println!("{missing}");
         return;
     }
     expect_good("the rules", &promtool(&["check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"], "").await);
@@ -143,7 +141,8 @@ async fn alert_rules_fire_when_they_should_and_not_otherwise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard_and_the_alerts_see_a_running_daemon() {
-    if is_missing("prometheus") {
+    if let Some(missing) = missing("prometheus") {
+        println!("{missing}");
         return;
     }
     let world = World::with_lifetime(Duration::from_secs(600)).await;
