@@ -19,4 +19,5 @@ mod stdio_upstream;
 mod steps;
 mod survival;
 mod table;
+mod traces;
 mod unattended;

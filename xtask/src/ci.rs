@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::process::Stdio;
 
-use crate::run::{Result, cargo, exists, run, say};
+use crate::run::{Result, cargo, exists, root, run, say};
 use crate::{conformance, fuzz, lock, real, tidy};
 
 /// Crates that other tools may depend on, or that must not lean on their neighbours' features.
@@ -58,6 +58,7 @@ pub(crate) fn test() -> Result {
     sim(&STORM)?;
     fuzz::fuzz(None, FUZZ_SECONDS)?;
     e2e(None)?;
+    traces()?;
     real::real()?;
     conformance::conformance(None, None)
 }
@@ -84,6 +85,14 @@ pub(crate) fn e2e(name: Option<&str>) -> Result {
         ]);
     }
     run(&mut tests)
+}
+
+/// The build that exports traces, against a collector.
+fn traces() -> Result {
+    run(cargo().args(["build", "--package", "everfresh", "--features", "otel"]))?;
+    let tests = ["test", "--package", "everfresh-e2e", "traces", "--", "--nocapture"];
+    let binary = root().join("target/debug").join(format!("everfresh{}", std::env::consts::EXE_SUFFIX));
+    run(cargo().args(tests).env("EVERFRESH_BIN", binary).env("EVERFRESH_EXPECT_TRACES", "1"))
 }
 
 /// Simulated years.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use everfresh_domain::engine::{Attempt, AttemptOutcome, AttemptReport, Event};
 use everfresh_domain::grant::{AttemptMark, Binding};
 use everfresh_domain::{Failure, FailureClass, Fingerprint, Generation, GrantRecord, Timestamp, TokenResponse};
+use tracing::Instrument;
 
 use crate::access::Access;
 use crate::driver::Mailbox;
@@ -19,6 +20,7 @@ use crate::ports::{
     TokenKind, TokenStore,
 };
 use crate::settings::{DpopSetting, ServerSettings};
+use crate::spans;
 use crate::vault::Vault;
 
 /// What is said of a token that anybody could use, where one bound to a key is demanded.
@@ -80,6 +82,13 @@ pub(crate) fn not_made(error: &StoreError) -> AttemptOutcome {
 impl Attempts {
     /// Makes `attempt`. Exactly one report comes back, whatever happens.
     pub(crate) async fn run(&self, attempt: Attempt) -> Ended {
+        let span = spans::refresh(&attempt);
+        let ended = self.run_through(attempt).instrument(span.clone()).await;
+        spans::refreshed(&span, &ended.report.outcome);
+        ended
+    }
+
+    async fn run_through(&self, attempt: Attempt) -> Ended {
         let server = self.settings(&attempt);
         let unattended = server.as_ref().is_some_and(|server| server.oauth.grant.is_unattended());
         let refresh_token = (!unattended).then_some(attempt.refresh_token);

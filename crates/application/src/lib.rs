@@ -20,6 +20,7 @@ pub mod login;
 pub mod ports;
 mod servers;
 pub mod settings;
+pub mod spans;
 mod unattended;
 mod vault;
 

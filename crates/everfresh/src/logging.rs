@@ -2,24 +2,42 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::Targets;
+use everfresh_application::spans;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::cli::{Global, LogFormat};
 use crate::exit::{Exit, Failure};
+use crate::traces::{self, Traces, TracesLayer};
 
 /// Starts logging. `default` is the filter where none is given.
 pub(crate) fn start(global: &Global, default: &str) -> Result<(), Failure> {
+    start_over(global, default, None)
+}
+
+/// The same, and exports traces where the environment asks for that, until what it returns is dropped.
+pub(crate) fn start_with_traces(global: &Global, default: &str) -> Result<Traces, Failure> {
+    let (traces, layer, note) = traces::start();
+    start_over(global, default, layer)?;
+    match note {
+        Some(Ok(note)) => tracing::info!("{note}"),
+        Some(Err(note)) => tracing::warn!("{note}"),
+        None => {}
+    }
+    Ok(traces)
+}
+
+fn start_over(global: &Global, default: &str, below: Option<TracesLayer>) -> Result<(), Failure> {
     let text = global.log_level.as_deref().unwrap_or(default);
     let filter: Targets = text.parse().map_err(|error| {
         let text =
             format!("--log-level {text:?} is not a filter: {error}; use a level like info, or info,everfresh=debug");
         Failure::new(Exit::Usage, text)
     })?;
-    // sled logs its ordinary work as warnings.
-    let filter = filter.with_target("sled", tracing::level_filters::LevelFilter::OFF);
+    // sled logs its ordinary work as warnings, and the log's lines say themselves what spans would.
+    let filter = filter.with_target("sled", LevelFilter::OFF).with_target(spans::TARGET, LevelFilter::OFF);
     let on_terminal = std::io::stderr().is_terminal();
     let format = global.log_format.unwrap_or(if on_terminal { LogFormat::Text } else { LogFormat::Json });
     let layer = match format {
@@ -32,6 +50,6 @@ pub(crate) fn start(global: &Global, default: &str) -> Result<(), Failure> {
         }
     };
     // A second start in one process, as in tests, keeps the first.
-    drop(tracing_subscriber::registry().with(layer.with_filter(filter)).try_init());
+    drop(tracing_subscriber::registry().with(below).with(layer.with_filter(filter)).try_init());
     Ok(())
 }

@@ -17,6 +17,7 @@ mod output;
 mod paths;
 mod serve;
 mod stdio;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -56,7 +57,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if let Command::Serve = command {
-        logging::start(&global, "info")?;
+        let _traces = logging::start_with_traces(&global, "info")?;
         return serve::serve(&global, &Paths::of(&global)?).await.map(|()| Exit::Done);
     }
     if let Command::Demo(demo) = &command {

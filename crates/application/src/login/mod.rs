@@ -18,6 +18,7 @@ use everfresh_domain::grant::Binding;
 use everfresh_domain::login::{FlowId, LoginOutcome, LoginPhase};
 use everfresh_domain::{GrantId, Secret, Timestamp, TokenResponse};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::access::{Access, Route};
 use crate::driver::Mailbox;
@@ -26,6 +27,7 @@ use crate::ports::{
     TokenStore,
 };
 use crate::settings::{LoginSettings, LoginWay, ServerSettings};
+use crate::spans;
 use crate::vault::Vault;
 
 use answer::checked_code;
@@ -227,11 +229,17 @@ impl LoginDesk {
     }
 
     async fn conclude(&self, id: FlowId, flow: &Flow, browser: &Browser, answer: CallbackQuery) -> LoginFinished {
-        let answer = match checked_code(flow, browser, answer) {
-            Ok(code) => self.exchange(flow, browser, &code).await,
-            Err(outcome) => Err(outcome),
+        let span = spans::login(&flow.grant);
+        let concluding = async {
+            let answer = match checked_code(flow, browser, answer) {
+                Ok(code) => self.exchange(flow, browser, &code).await,
+                Err(outcome) => Err(outcome),
+            };
+            self.settle(id, flow, answer).await
         };
-        self.settle(id, flow, answer).await
+        let finished = concluding.instrument(span.clone()).await;
+        spans::logged_in(&span, &finished.outcome);
+        finished
     }
 
     async fn exchange(&self, flow: &Flow, browser: &Browser, code: &Secret) -> Result<Answered, LoginOutcome> {

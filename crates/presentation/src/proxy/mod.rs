@@ -12,6 +12,7 @@ mod endpoint;
 mod headers;
 mod pool;
 mod proof;
+mod span;
 mod target;
 
 use std::collections::HashMap;
@@ -26,10 +27,12 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE,
     WWW_AUTHENTICATE,
 };
+use http::request::Parts as Head;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tracing::Instrument;
 
 use crate::guard::Guard;
 use crate::problem::Problem;
@@ -113,8 +116,15 @@ impl Proxy {
 
     /// Serves one request of the data plane.
     pub async fn serve(&self, request: Request<Incoming>) -> Response<ProxyBody> {
-        let began = Instant::now();
         let (head, body) = request.into_parts();
+        let span = span::of(&head);
+        let response = self.serve_parts(head, body).instrument(span.clone()).await;
+        span::answered(&span, &response);
+        response
+    }
+
+    async fn serve_parts(&self, head: Head, body: Incoming) -> Response<ProxyBody> {
+        let began = Instant::now();
         let (path, tail) = match self.admitted(&head.uri, &head.headers) {
             Ok(DataPath { name, tail, .. }) => (name, tail),
             Err(problem) => return plain(&Refusal::of(problem), None),
