@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
 
 mod bad_input;
+mod connect;
 mod corporate;
 mod disconnect;
 mod dpop;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::connect::Connect;
+
 /// A local proxy that owns OAuth logins and keeps them fresh.
 #[derive(Debug, Parser)]
 #[command(name = "everfresh", version, about, disable_help_subcommand = true)]
@@ -97,6 +99,8 @@ pub(crate) enum Command {
     Token(Token),
     /// Print how a client reaches a server.
     Url(Name),
+    /// Write servers into a client's configuration; alone, show which clients have which.
+    Connect(Box<Connect>),
     /// Serve a client that speaks stdio only: forwards to a server, and starts the daemon if none
     /// runs.
     Stdio(Name),

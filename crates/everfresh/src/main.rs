@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod compose;
 mod config;
+mod connect;
 mod demo;
 mod exit;
 mod loading;

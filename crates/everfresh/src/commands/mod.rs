@@ -18,6 +18,9 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
     if let Command::Doctor(doctor) = &command {
         return doctor::doctor(global, paths, doctor).await;
     }
+    if let Command::Connect(wanted) = &command {
+        return crate::connect::connect(global, paths, wanted).await;
+    }
     let logs_in = matches!(&command, Command::Login(_)) || matches!(&command, Command::Add(add) if !add.no_login);
     let need = if logs_in {
         Need::Login
@@ -47,9 +50,12 @@ async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Fail
         Command::Token(token) => servers::token(api, &token).await,
         Command::Url(name) => servers::url(api, &name.name).await,
         Command::Open(open) => login::open_page(api, global, &open).await,
-        Command::Serve | Command::Demo(_) | Command::Doctor(_) | Command::Stdio(_) | Command::Completions { .. } => {
-            Ok(Exit::Done)
-        }
+        Command::Serve
+        | Command::Demo(_)
+        | Command::Doctor(_)
+        | Command::Connect(_)
+        | Command::Stdio(_)
+        | Command::Completions { .. } => Ok(Exit::Done),
     }
 }
 
@@ -66,7 +72,7 @@ fn grant_in(name: &str) -> Result<GrantId, Failure> {
 }
 
 /// The time, for words like "in 5 min".
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     use everfresh_application::ports::Clock;
 
     everfresh_infrastructure::system::SystemClock::default().now()

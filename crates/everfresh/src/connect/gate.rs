@@ -1,0 +1,184 @@
+//! What clients need to get to everfresh, as it is on this machine: servers, address, key, program.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use everfresh_domain::{GrantId, Secret};
+
+use super::clients::{Client, Transport};
+use super::entry::Gate;
+use crate::cli::Global;
+use crate::client::{Api, Need};
+use crate::config::LocalKeyRule;
+use crate::exit::{Exit, Failure};
+use crate::loading;
+use crate::local_key;
+use crate::output;
+use crate::paths::Paths;
+use crate::serve::DaemonFile;
+
+/// How near a name must be to be suggested, from 0 to 1.
+const LIKENESS: f32 = 0.6;
+
+/// What everfresh says of itself.
+pub(super) struct Known {
+    /// Logins and their upstreams; `None` where nobody could be asked.
+    servers: Option<Vec<(GrantId, String)>>,
+    base_url: String,
+    is_running: bool,
+}
+
+impl Known {
+    /// Where a server really is.
+    pub(super) fn upstream(&self, grant: &GrantId) -> Option<&str> {
+        let found = self.servers.iter().flatten().find(|(known, _)| known == grant);
+        found.map(|(_, url)| url.as_str())
+    }
+
+    /// Whether a daemon answers.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running
+    }
+}
+
+/// Asks the daemon, or the store where none runs. A client that starts everfresh by itself needs
+/// no answer for that.
+pub(super) async fn know(global: &Global, paths: &Paths, transport: Transport) -> Result<Known, Failure> {
+    let asked = async {
+        let api = Api::open(global, paths, Need::Look).await?;
+        let answer = api.get("/api/v1/servers").await;
+        let (base_url, is_running) = (api.base_url().to_owned(), api.is_daemon());
+        api.close().await;
+        let servers = answer?["servers"].as_array().cloned().unwrap_or_default();
+        let named = servers.iter().filter_map(|server| {
+            let (name, url) = (server["name"].as_str()?, server["url"].as_str()?);
+            let account = server["account"].as_str().unwrap_or(everfresh_domain::ids::DEFAULT_ACCOUNT);
+            Some((format!("{name}@{account}").parse().ok()?, url.to_owned()))
+        });
+        Ok::<_, Failure>(Known { servers: Some(named.collect()), base_url, is_running })
+    };
+    match asked.await {
+        Err(failure) if transport == Transport::Stdio && failure.exit != Exit::Usage => {
+            let Failure { text, .. } = failure;
+            output::note(format!("note: the names of servers could not be checked: {text}"));
+            Ok(Known { servers: None, base_url: String::new(), is_running: false })
+        }
+        known => known,
+    }
+}
+
+/// The logins that are meant.
+pub(super) fn grants(known: &Known, names: &[String], all: bool) -> Result<Vec<GrantId>, Failure> {
+    if all {
+        let all: Vec<GrantId> = known.servers.iter().flatten().map(|(grant, _)| grant.clone()).collect();
+        return match all.is_empty() {
+            true => {
+                Err(Failure::new(Exit::NoSuchServer, "there is no server yet; add one with: everfresh add NAME URL"))
+            }
+            false => Ok(all),
+        };
+    }
+    names.iter().map(|name| parse(name).and_then(|grant| checked(known, grant))).collect()
+}
+
+/// A login by its name.
+pub(super) fn parse(name: &str) -> Result<GrantId, Failure> {
+    let unusable = |error: everfresh_domain::ids::InvalidName| Failure::new(Exit::NoSuchServer, error.to_string());
+    name.parse().map_err(unusable)
+}
+
+fn checked(known: &Known, grant: GrantId) -> Result<GrantId, Failure> {
+    let Some(servers) = &known.servers else { return Ok(grant) };
+    if servers.iter().any(|(known, _)| *known == grant) {
+        return Ok(grant);
+    }
+    let hint = if servers.iter().any(|(known, _)| known.server == grant.server) {
+        format!("nobody has logged in to it as that account: everfresh login {grant}")
+    } else {
+        let names: Vec<String> = servers.iter().map(|(known, _)| known.to_string()).collect();
+        let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+        match similar::get_close_matches(grant.to_string().as_str(), &texts, 1, LIKENESS).first() {
+            Some(near) => format!("is {near} meant?"),
+            None => "everfresh list shows all; add it with: everfresh add NAME URL".to_owned(),
+        }
+    };
+    Err(Failure::new(Exit::NoSuchServer, format!("there is no server {grant}; {hint}")))
+}
+
+/// Whether the daemon has the same address at each start.
+pub(super) fn has_fixed_port(global: &Global, paths: &Paths) -> Result<bool, Failure> {
+    Ok(loading::load(paths, global)?.listen.first().is_some_and(|address| address.port() != 0))
+}
+
+/// The address of the daemon that runs or ran last, else the one that is configured.
+pub(super) fn address(global: &Global, paths: &Paths) -> Option<String> {
+    let told = std::fs::read(paths.daemon()).ok().and_then(|json| serde_json::from_slice::<DaemonFile>(&json).ok());
+    let configured = || {
+        let listen: Vec<SocketAddr> = loading::load(paths, global).ok()?.listen;
+        listen.first().map(|address| format!("http://{address}"))
+    };
+    told.map(|told| told.base_url).or_else(configured)
+}
+
+/// How `client` gets to everfresh. In a project's file there is nothing of this machine alone.
+pub(super) fn gate(
+    global: &Global,
+    paths: &Paths,
+    known: &Known,
+    client: &Client,
+    transport: Transport,
+    is_project: bool,
+) -> Result<Gate, Failure> {
+    let base_url = known.base_url.clone();
+    if transport == Transport::Http && base_url.ends_with(":0") {
+        let text = "the daemon has another port at each start: give it one (listen), or use --transport stdio";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let key = match transport {
+        Transport::Http => key_for(client, global, paths)?,
+        Transport::Stdio => None,
+    };
+    if is_project {
+        return Ok(Gate { base_url, key, command: PROGRAM.to_owned(), places: Vec::new() });
+    }
+    Ok(Gate { base_url, key, command: program()?.display().to_string(), places: places(global, paths) })
+}
+
+/// The key that is written for `client`; `None` where the daemon wants none.
+fn key_for(_client: &Client, global: &Global, paths: &Paths) -> Result<Option<Secret>, Failure> {
+    match loading::load(paths, global)?.local_key {
+        LocalKeyRule::Off => Ok(None),
+        LocalKeyRule::Required => local_key::find_or_make(paths).map(Secret::new).map(Some),
+    }
+}
+
+const PROGRAM: &str = "everfresh";
+
+/// This program as it is found by name, where that is the same file: package managers keep that
+/// name through updates, and not the file behind it.
+fn program() -> Result<PathBuf, Failure> {
+    let unknown = |error: std::io::Error| Failure::new(Exit::Failed, format!("this program's own path: {error}"));
+    let running = std::env::current_exe().map_err(unknown)?;
+    let Ok(real) = running.canonicalize() else { return Ok(running) };
+    let name = format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX);
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut named =
+        std::env::split_paths(&folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join(&name));
+    Ok(named.find(|path| path.canonicalize().is_ok_and(|found| found == real)).unwrap_or(running))
+}
+
+/// Options that say where everfresh's files are: clients start it in their own environment.
+fn places(global: &Global, paths: &Paths) -> Vec<String> {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let mut places = Vec::new();
+    if global.data_dir.is_some() {
+        places.extend(["--data-dir".to_owned(), whole(&paths.data)]);
+    }
+    if paths.config_is_named {
+        places.extend(["--config".to_owned(), whole(&paths.config)]);
+    }
+    if let Some(address) = global.listen {
+        places.extend(["--listen".to_owned(), address.to_string()]);
+    }
+    places
+}
