@@ -16,7 +16,8 @@ const CLAUDE: &str = "{\n  \"numStartups\": 3,\n  \"mcpServers\": {\n    \"demo\
 /// A home folder, and a daemon with the protected server as `demo`, logged in to.
 struct Stage {
     world: World,
-    daemon: Daemon,
+    /// It runs as long as this does.
+    _daemon: Daemon,
     home: TempDir,
 }
 
@@ -25,7 +26,7 @@ impl Stage {
         let world = World::with_lifetime(Duration::from_secs(600)).await;
         let daemon = world.daemon().await;
         world.log_in(&daemon, "demo").await;
-        Self { world, daemon, home: tempfile::tempdir().unwrap() }
+        Self { world, _daemon: daemon, home: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -162,7 +162,7 @@ fn add(
 ) -> Result<Exit, Failure> {
     let client = place.client;
     let before = place.held.text()?;
-    let mut edit = edit(place, before)?;
+    let mut edit = Edit::of(client.format, before).map_err(|unusable| by_hand(place, &unusable.into(), grants))?;
     let mut said = Vec::new();
     for grant in grants {
         let name = name_in_client(wanted, grants, grant)?;
@@ -233,7 +233,7 @@ fn remove(place: &Place, address: Option<&str>, wanted: &Connect) -> Result<Exit
         return Err(Failure::new(Exit::Usage, "name the servers to take out, or give --all"));
     }
     let before = place.held.text()?;
-    let mut edit = edit(place, before)?;
+    let mut edit = Edit::of(place.client.format, before).map_err(|unusable| refusal(place, &unusable.into()))?;
     let mut said = Vec::new();
     let grants: Vec<Option<GrantId>> = match wanted.all {
         true => vec![None],
@@ -276,10 +276,6 @@ async fn print(global: &Global, paths: &Paths, id: &str, wanted: &Connect) -> Re
         output::note("The local key is in it: keep it to yourself.");
     }
     Ok(Exit::Done)
-}
-
-fn edit(place: &Place, text: &str) -> Result<Edit, Failure> {
-    Edit::of(place.client.format, text).map_err(|unusable| refusal(place, &Refused::from(unusable)))
 }
 
 /// What the client calls a server.
