@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates of others that belong to certain layers only.
-const PLACES: [(&str, &[&str]); 8] = [
+const PLACES: [(&str, &[&str]); 11] = [
     ("sled", &["everfresh-infrastructure"]),
     ("oauth2", &["everfresh-infrastructure"]),
     ("reqwest", &["everfresh-infrastructure", "everfresh", "everfresh-e2e"]),
@@ -38,6 +38,9 @@ const PLACES: [(&str, &[&str]); 8] = [
     ("clap", &["everfresh", "xtask"]),
     ("governor", &["everfresh-application"]),
     ("jsonwebtoken", &["everfresh-infrastructure", "everfresh-testkit"]),
+    ("jsonc-parser", &["everfresh"]),
+    ("saphyr", &["everfresh"]),
+    ("toml_edit", &["everfresh"]),
 ];
 
 /// What the domain must not have, also not through others.
