@@ -141,6 +141,10 @@ async fn nothing_is_changed_that_was_not_to_be() {
     let ran = stage.connect("cursor demp").await.expect(5);
     assert!(ran.stderr.contains("is demo meant?"), "{ran:?}");
     stage.connect("cursor demo@work").await.expect(5);
+    stage.world.run(&["add", "other", &stage.world.upstream.url(), "--no-login"]).await.expect(0);
+    let ran = stage.connect("cursor other demo --dry-run").await.expect(0);
+    assert_eq!(ran.stderr.matches("before a login").count(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("everfresh login other"), "{ran:?}");
     stage.connect("cursor").await.expect(2);
     stage.connect("generic demo").await.expect(2);
     stage.connect("claude-desktop demo --transport http").await.expect(2);

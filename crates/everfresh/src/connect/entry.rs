@@ -99,7 +99,7 @@ fn grant_of_command(line: &[String]) -> Option<GrantId> {
     let (program, rest) = line.split_first()?;
     // By hand: a path of Windows is no path to other systems' rules.
     let file = program.rsplit(['/', '\\']).next()?;
-    if !matches!(file, "everfresh" | "everfresh.exe") {
+    if file != "everfresh" && !file.eq_ignore_ascii_case("everfresh.exe") {
         return None;
     }
     let at = rest.iter().position(|word| word == "stdio")?;

@@ -20,19 +20,35 @@ use crate::serve::DaemonFile;
 /// How near a name must be to be suggested, from 0 to 1.
 const LIKENESS: f32 = 0.6;
 
+/// A login as everfresh lists it.
+struct Listed {
+    grant: GrantId,
+    /// Where its server really is.
+    upstream: String,
+    needs_login: bool,
+}
+
 /// What everfresh says of itself.
 pub(super) struct Known {
-    /// Logins and their upstreams; `None` where nobody could be asked.
-    servers: Option<Vec<(GrantId, String)>>,
+    /// `None` where nobody could be asked.
+    servers: Option<Vec<Listed>>,
     base_url: String,
     is_running: bool,
 }
 
 impl Known {
+    fn listed(&self, grant: &GrantId) -> Option<&Listed> {
+        self.servers.iter().flatten().find(|listed| listed.grant == *grant)
+    }
+
     /// Where a server really is.
     pub(super) fn upstream(&self, grant: &GrantId) -> Option<&str> {
-        let found = self.servers.iter().flatten().find(|(known, _)| known == grant);
-        found.map(|(_, url)| url.as_str())
+        self.listed(grant).map(|listed| listed.upstream.as_str())
+    }
+
+    /// Whether nothing comes through before somebody logs in.
+    pub(super) fn needs_login(&self, grant: &GrantId) -> bool {
+        self.listed(grant).is_some_and(|listed| listed.needs_login)
     }
 
     /// Whether a daemon answers.
@@ -53,7 +69,8 @@ pub(super) async fn know(global: &Global, paths: &Paths, transport: Transport) -
         let named = servers.iter().filter_map(|server| {
             let (name, url) = (server["name"].as_str()?, server["url"].as_str()?);
             let account = server["account"].as_str().unwrap_or(everfresh_domain::ids::DEFAULT_ACCOUNT);
-            Some((format!("{name}@{account}").parse().ok()?, url.to_owned()))
+            let grant = format!("{name}@{account}").parse().ok()?;
+            Some(Listed { grant, upstream: url.to_owned(), needs_login: server["health"]["action"] == "login" })
         });
         Ok::<_, Failure>(Known { servers: Some(named.collect()), base_url, is_running })
     };
@@ -70,7 +87,7 @@ pub(super) async fn know(global: &Global, paths: &Paths, transport: Transport) -
 /// The logins that are meant.
 pub(super) fn grants(known: &Known, names: &[String], all: bool) -> Result<Vec<GrantId>, Failure> {
     if all {
-        let all: Vec<GrantId> = known.servers.iter().flatten().map(|(grant, _)| grant.clone()).collect();
+        let all: Vec<GrantId> = known.servers.iter().flatten().map(|listed| listed.grant.clone()).collect();
         return match all.is_empty() {
             true => {
                 Err(Failure::new(Exit::NoSuchServer, "there is no server yet; add one with: everfresh add NAME URL"))
@@ -89,13 +106,13 @@ pub(super) fn parse(name: &str) -> Result<GrantId, Failure> {
 
 fn checked(known: &Known, grant: GrantId) -> Result<GrantId, Failure> {
     let Some(servers) = &known.servers else { return Ok(grant) };
-    if servers.iter().any(|(known, _)| *known == grant) {
+    if known.listed(&grant).is_some() {
         return Ok(grant);
     }
-    let hint = if servers.iter().any(|(known, _)| known.server == grant.server) {
+    let hint = if servers.iter().any(|listed| listed.grant.server == grant.server) {
         format!("nobody has logged in to it as that account: everfresh login {grant}")
     } else {
-        let names: Vec<String> = servers.iter().map(|(known, _)| known.to_string()).collect();
+        let names: Vec<String> = servers.iter().map(|listed| listed.grant.to_string()).collect();
         let texts: Vec<&str> = names.iter().map(String::as_str).collect();
         match similar::get_close_matches(grant.to_string().as_str(), &texts, 1, LIKENESS).first() {
             Some(near) => format!("is {near} meant?"),
@@ -169,7 +186,11 @@ fn program() -> Result<PathBuf, Failure> {
 
 /// Options that say where everfresh's files are: clients start it in their own environment.
 fn places(global: &Global, paths: &Paths) -> Vec<String> {
-    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let whole = |path: &Path| {
+        // What Windows answers here is a path that few programs take.
+        let real = if cfg!(windows) { None } else { path.canonicalize().ok() };
+        real.or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned()).display().to_string()
+    };
     let mut places = Vec::new();
     if global.data_dir.is_some() {
         places.extend(["--data-dir".to_owned(), whole(&paths.data)]);

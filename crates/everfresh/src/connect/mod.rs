@@ -169,6 +169,9 @@ fn add(
         let wish = Wish { client, grant, name: &name, transport, gate };
         let outcome = change::connect(&mut edit, &wish).map_err(|refused| by_hand(place, &refused, grants))?;
         said.push(words::connected(client, grant, &name, transport, &outcome));
+        if known.needs_login(grant) {
+            output::note(format!("note: nothing comes through before a login: everfresh login {grant}"));
+        }
         if change::is_off(&edit, client, &name) {
             output::note(format!("note: {name} is switched off in {}", place.named.display()));
         }

@@ -223,7 +223,7 @@ fn ours_is_told_from_everything_else() {
         (url(&format!("http://[::1]:9/k/{KEY}/mcp/linear")), Some("linear")),
         (url("http://127.0.0.1:9/k/short/mcp/linear"), None),
         (json!({ "command": "/opt/everfresh", "args": ["--data-dir", "d", "stdio", "a@b"] }), Some("a@b")),
-        (json!({ "command": ["C:\\bin\\everfresh.exe", "stdio", "a"] }), Some("a")),
+        (json!({ "command": ["C:\\bin\\Everfresh.EXE", "stdio", "a"] }), Some("a")),
         (json!({ "cmd": "everfresh", "args": ["stdio", "a"] }), Some("a")),
         (json!({ "command": "everfresh", "args": ["serve"] }), None),
         (json!({ "command": "everfresher", "args": ["stdio", "a"] }), None),
