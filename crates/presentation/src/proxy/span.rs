@@ -17,14 +17,15 @@ pub(super) fn of(head: &Parts) -> Span {
         target: TARGET, "mcp.proxy", otel.kind = "server", otel.name = Empty, http.request.method = %head.method,
         everfresh.server = Empty, http.response.status_code = Empty, otel.status_code = Empty,
     );
-    if !span.is_disabled() {
-        if let Some(path) = data_path(head.uri.path()) {
-            span.record("everfresh.server", path.name);
-            span.record("otel.name", format!("{} /mcp/{}", head.method, path.name));
-        }
-        #[cfg(feature = "otel")]
-        continue_trace(&span, &head.headers);
+    if span.is_disabled() {
+        return span;
     }
+    if let Some(path) = data_path(head.uri.path()) {
+        span.record("everfresh.server", path.name);
+        span.record("otel.name", format!("{} /mcp/{}", head.method, path.name));
+    }
+    #[cfg(feature = "otel")]
+    continue_trace(&span, &head.headers);
     span
 }
 
