@@ -268,6 +268,12 @@ impl Application {
         reasons
     }
 
+    /// Waits until the refresh engine has taken and handled something: whoever must know that it lives
+    /// asks this. False where it has stopped; no answer, while it hangs.
+    pub async fn pulse(&self) -> bool {
+        self.inner.mailbox.pulse().await
+    }
+
     /// What is noteworthy about the store.
     pub fn store_warnings(&self) -> Vec<String> {
         self.inner.store.warnings()

@@ -77,6 +77,13 @@ impl Mailbox {
         report.await.ok().flatten()
     }
 
+    /// Waits until the driver has taken and handled something; false where it is gone.
+    pub(crate) async fn pulse(&self) -> bool {
+        let (handled, done) = oneshot::channel();
+        // Woken for nothing, the engine does nothing.
+        self.sender.send(Message::Tell(Event::Woke, Some(handled))).await.is_ok() && done.await.is_ok()
+    }
+
     /// Returns when every attempt under way has ended.
     pub(crate) async fn shutdown(&self) {
         let (ended, done) = oneshot::channel();

@@ -217,6 +217,15 @@ pub enum ProfileSetting {
     Named(String),
 }
 
+impl OAuthSettings {
+    /// Every place where a secret of this server is to be had.
+    pub fn secret_sources(&self) -> impl Iterator<Item = &SecretSource> {
+        let idp = self.identity_provider.as_ref();
+        let own = [&self.client_secret, &self.private_key, &self.assertion].into_iter().flatten();
+        own.chain(idp.and_then(|idp| idp.client_secret.as_ref())).chain(idp.map(|idp| &idp.id_token))
+    }
+}
+
 /// The identity provider of an enterprise, and what it is asked with (RFC 8693).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityProviderSettings {

@@ -20,6 +20,15 @@ async fn a_login_is_kept_fresh_for_days_without_anybody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_asks_whether_the_engine_lives_is_told_so_until_it_has_stopped() {
+    let world = World::logged_in(Behaviour::default()).await;
+    assert!(world.app.pulse().await);
+    assert_eq!(world.counters().refreshes, 0, "asking changes nothing");
+    world.app.shutdown().await;
+    assert!(!world.app.pulse().await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_ended_while_the_process_was_dead_is_refreshed_at_start_and_requests_wait_for_it() {
     let world = World::logged_in(Behaviour::default()).await;
     world.app.shutdown().await;
