@@ -14,6 +14,8 @@ mod many;
 mod monitoring;
 mod outage;
 mod profile;
+#[cfg(target_os = "linux")]
+mod service;
 mod sleep;
 mod stdio;
 mod stdio_upstream;

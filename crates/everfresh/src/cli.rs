@@ -106,6 +106,11 @@ pub(crate) enum Command {
     Stdio(Name),
     /// Open the page.
     Open(Open),
+    /// Let the daemon run in the background, from login to logout.
+    #[command(subcommand)]
+    Service(crate::service::Service),
+    /// Say whether the daemon is ready to serve: by the exit code, for scripts and health checks.
+    Ready(crate::service::ready::Ready),
     /// Check configuration, store, key, daemon, providers and upstreams.
     Doctor(Doctor),
     /// Print a completion script for a shell.

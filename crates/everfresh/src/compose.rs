@@ -67,6 +67,29 @@ fn key_source(config: &Config) -> KeySource {
     }
 }
 
+/// The listeners that a service manager passed, else those that the configuration wants.
+pub(crate) fn listeners(config: &Config, passed: Vec<TcpListener>) -> Result<Vec<TcpListener>, Failure> {
+    if passed.is_empty() {
+        return bind(config);
+    }
+    for listener in &passed {
+        let address = listener.local_addr().map_err(|error| {
+            Failure::new(Exit::Failed, format!("a socket that the service manager passed cannot be used: {error}"))
+        })?;
+        // `listen` is checked when it is read: what it names is allowed.
+        if !address.ip().is_loopback() && !config.listen.contains(&address) {
+            let text = format!(
+                "the service manager passed a socket at {address}, which is open to the network: everfresh hands out \
+                 tokens; let ListenStream= say 127.0.0.1:{}, or set listen and allow_remote = true in the configuration",
+                address.port()
+            );
+            return Err(Failure::new(Exit::Usage, text));
+        }
+    }
+    tracing::info!(sockets = passed.len(), "listening on what the service manager passed");
+    Ok(passed)
+}
+
 /// Binds where the configuration says. The first address is the one that is told.
 pub(crate) fn bind(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     let mut bound = Vec::new();

@@ -9,6 +9,7 @@ mod commands;
 mod compose;
 mod config;
 mod connect;
+mod daemon_log;
 mod demo;
 mod exit;
 mod loading;
@@ -17,6 +18,7 @@ mod logging;
 mod output;
 mod paths;
 mod serve;
+mod service;
 mod stdio;
 mod traces;
 
@@ -69,6 +71,13 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         logging::start(&global, "warn")?;
         return stdio::stdio(&global, &Paths::of(&global)?, &name.name).await;
     }
+    if let Command::Service(command) = &command {
+        logging::start(&global, "warn")?;
+        return service::service(&global, &Paths::of(&global)?, command).await;
+    }
     logging::start(&global, "error")?;
+    if let Command::Ready(wanted) = &command {
+        return service::ready::ready(&global, &Paths::of(&global)?, wanted).await;
+    }
     commands::run(command, &global, &Paths::of(&global)?).await
 }

@@ -1,7 +1,7 @@
 //! The daemon: start, ready line, reload, drain.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::loading;
 use crate::paths::Paths;
+use crate::service::sd;
 
 /// How long the configuration file must be still before it is read: editors write in steps.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -39,6 +40,8 @@ enum Signal {
 
 /// Runs the daemon until it is told to stop.
 pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure> {
+    // Before there is any thread: what the environment says of them is taken out of it.
+    let passed = sd::passed_listeners()?;
     // Watched before it is read, so that no change falls in between.
     let (changed, mut changes) = mpsc::channel(1);
     let _watcher = watch(&paths.config, changed);
@@ -46,15 +49,17 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     let mut signals = signals();
     let store = compose::open_store(paths, &config)?;
     tracing::info!(key = %store.key_origin, data = %paths.data.display(), "the store is open");
-    let listeners = compose::bind(&config)?;
+    let listeners = compose::listeners(&config, passed)?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
-    let address = address.ok_or_else(|| Failure::new(Exit::Failed, "no address to listen on"))?;
+    let address = reachable(address.ok_or_else(|| Failure::new(Exit::Failed, "no address to listen on"))?);
     let running = compose::start(paths, &config, store, address).await?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("the listeners cannot be used: {error}"));
     let server = Server::start(&listeners, running.surfaces.clone(), threads).map_err(failed)?;
     drop(listeners);
     announce(paths, address);
+    sd::ready(&running.application);
+    sd::keep_told(&running.application);
     let mut live = config;
     loop {
         let signal = tokio::select! {
@@ -68,9 +73,14 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
         match signal {
             Signal::Stop(name) => {
                 tracing::info!(signal = name, "stopping: answers and refreshes under way are waited for");
+                sd::stopping();
                 break;
             }
-            Signal::Reload => reload(global, paths, &running, &mut live).await,
+            Signal::Reload => {
+                sd::reloading();
+                reload(global, paths, &running, &mut live).await;
+                sd::ready(&running.application);
+            }
         }
     }
     // Attempts first: their tokens must be stored, whatever clients still stream.
@@ -79,6 +89,17 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     drop(std::fs::remove_file(paths.daemon()));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where this machine reaches a listener: what listens on every address does so on loopback too, and
+/// under no other name is anybody let in without being asked for it.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Says that the daemon is ready: to whoever started it, and to commands of this data folder.
@@ -168,13 +189,41 @@ fn signals() -> mpsc::Receiver<Signal> {
     receiver
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn signals() -> mpsc::Receiver<Signal> {
+    use tokio::signal::windows;
+
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            drop(sender.send(Signal::Stop("Ctrl-C")).await);
-        }
+        let (Ok(mut pressed), Ok(mut broken), Ok(mut closed)) =
+            (windows::ctrl_c(), windows::ctrl_break(), windows::ctrl_close())
+        else {
+            return;
+        };
+        let name = tokio::select! {
+            _ = pressed.recv() => "Ctrl-C",
+            _ = broken.recv() => "Ctrl-Break",
+            _ = closed.recv() => "the console's end",
+        };
+        drop(sender.send(Signal::Stop(name)).await);
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_reached_on_loopback() {
+        let cases = [
+            ("0.0.0.0:7411", "127.0.0.1:7411"),
+            ("[::]:7411", "[::1]:7411"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(reachable(address.parse().unwrap()).to_string(), expected);
+        }
+    }
 }

@@ -55,6 +55,8 @@ async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Fail
         | Command::Doctor(_)
         | Command::Connect(_)
         | Command::Stdio(_)
+        | Command::Service(_)
+        | Command::Ready(_)
         | Command::Completions { .. } => Ok(Exit::Done),
     }
 }

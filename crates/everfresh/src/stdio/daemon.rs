@@ -10,12 +10,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use everfresh_infrastructure::files;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::Global;
 use crate::client::running_daemon;
+use crate::daemon_log;
 use crate::exit::{Exit, Failure};
 use crate::local_key;
 use crate::paths::Paths;
@@ -32,9 +32,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How long to wait before a start that the store's lock refused is tried again.
 const LOCKED_PAUSE: Duration = Duration::from_millis(300);
-
-/// A log that is longer is set aside at the next start.
-const LOG_MAX: u64 = 16 << 20;
 
 /// Where a daemon is, and what it wants to see.
 #[derive(Debug)]
@@ -163,12 +160,7 @@ impl Started {
     /// Starts a daemon with what this process was told about places, in a process group of its
     /// own: what ends the client and its children does not end it.
     fn detached(global: &Global, paths: &Paths) -> io::Result<Self> {
-        files::create_private_folder(&paths.data)?;
-        let log = paths.data.join("daemon.log");
-        if std::fs::metadata(&log).is_ok_and(|log| log.len() > LOG_MAX) {
-            std::fs::rename(&log, log.with_added_extension("1"))?;
-        }
-        let file = files::append_private(&log)?;
+        let (log, file) = daemon_log::open(paths)?;
         let began = file.metadata()?.len();
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("serve").args(["--log-format", "json"]).arg("--data-dir").arg(std::path::absolute(&paths.data)?);
@@ -178,6 +170,8 @@ impl Started {
         if let Some(address) = global.listen {
             command.args(["--listen", &address.to_string()]);
         }
+        // What a service manager told this process is not for another one.
+        command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS");
         command.current_dir(&paths.data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
