@@ -7,6 +7,7 @@ mod fuzz;
 mod lock;
 mod mutants;
 mod npm;
+mod package;
 mod real;
 mod run;
 mod tidy;
@@ -73,6 +74,12 @@ enum Chore {
         #[arg(long, default_value_t = 20)]
         seconds: u32,
     },
+    /// What is shipped for this system: an archive, with --deb a Debian package too.
+    Package {
+        /// A Debian package too.
+        #[arg(long)]
+        deb: bool,
+    },
     /// Measures, beside a peer in the same run.
     Bench {
         /// Only this one: start, recovery, proxy or sim.
@@ -92,6 +99,7 @@ fn main() -> ExitCode {
         Chore::Sim { wanted } => ci::sim(&wanted),
         Chore::Mutants { name } => mutants::mutants(name.as_deref()),
         Chore::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
+        Chore::Package { deb } => package::package(deb),
         Chore::Bench { name } => bench::bench(name.as_deref()),
     };
     match done {
