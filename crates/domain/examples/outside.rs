@@ -44,6 +44,7 @@ fn facts(generation: Generation, now: Timestamp) -> Box<GrantFacts> {
         lost_scopes: Vec::new(),
         requested_scopes: Vec::new(),
         step_ups: 0,
+        logged_in_at: None,
         ended: None,
     })
 }

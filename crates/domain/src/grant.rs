@@ -475,6 +475,7 @@ impl GrantRecord {
             lost_scopes: self.lost_scopes.clone(),
             requested_scopes: self.binding.requested_scopes.clone(),
             step_ups: self.step_ups,
+            logged_in_at: self.logged_in_at,
             ended: self.ended.clone(),
         }
     }
@@ -527,6 +528,9 @@ pub struct GrantFacts {
     /// Logins in a row that asked for scopes in vain.
     #[serde(default)]
     pub step_ups: u32,
+    /// When the login was made, where that was noted.
+    #[serde(default)]
+    pub logged_in_at: Option<Timestamp>,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }

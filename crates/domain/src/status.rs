@@ -84,6 +84,8 @@ pub struct GrantStatus {
     pub tokens: Option<TokenFacts>,
     /// The state of its refresh.
     pub state: RefreshState,
+    /// When the login was made, where that was noted: tells one login from the next.
+    pub logged_in_at: Option<Timestamp>,
     /// When the next attempt is due.
     pub next_attempt_at: Option<Timestamp>,
     /// Failures in a row.
@@ -131,6 +133,7 @@ impl GrantStatus {
             issuer: None,
             tokens: None,
             state: RefreshState::Idle,
+            logged_in_at: None,
             next_attempt_at: None,
             retry_count: 0,
             last_attempt_at: None,

@@ -258,6 +258,16 @@ impl TokenFacts {
         })
     }
 
+    /// Each end of the login that is known, and how long before it a warning is right at most: what
+    /// is renewed in time has been renewed by then.
+    pub fn login_ends(&self, policy: &Policy) -> impl Iterator<Item = (Timestamp, Duration)> {
+        let refreshed = self.refresh_token.is_some();
+        let alone = self.expires_at().zip(self.lifetime).filter(|_| !refreshed);
+        let part = if refreshed { MARGIN_OF_RENEWAL } else { 1.0 - policy.threshold };
+        let ends = self.refresh_token_ends().into_iter().flatten().filter(move |_| refreshed).chain(alone);
+        ends.map(move |(end, over)| (end, part_of(over, part)))
+    }
+
     /// The next moment at which these tokens' health changes although nothing happens.
     pub fn health_changes_at(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
         let moments = [self.expires_at(), self.warned_from(policy)];

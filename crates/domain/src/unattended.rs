@@ -241,6 +241,7 @@ impl GrantFacts {
             lost_scopes: Vec::new(),
             requested_scopes: Vec::new(),
             step_ups: 0,
+            logged_in_at: None,
             ended: None,
         }
     }

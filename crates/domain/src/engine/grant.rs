@@ -311,6 +311,7 @@ impl Grant {
             issuer: facts.map(|facts| facts.issuer.clone()),
             tokens: facts.and_then(|facts| facts.tokens.clone()),
             state: self.state(),
+            logged_in_at: facts.and_then(|facts| facts.logged_in_at),
             next_attempt_at: self.next_attempt_at(now, policy),
             retry_count: self.failures,
             last_attempt_at: facts.and_then(|facts| facts.last_attempt_at),

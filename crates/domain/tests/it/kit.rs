@@ -52,6 +52,7 @@ pub(crate) fn facts(age: Duration, lifetime: Duration) -> GrantFacts {
         lost_scopes: Vec::new(),
         requested_scopes: vec!["read".into()],
         step_ups: 0,
+        logged_in_at: None,
         ended: None,
     }
 }

@@ -5,6 +5,7 @@ mod engine;
 mod health;
 mod kit;
 mod lifecycle;
+mod notice;
 mod profiles;
 mod record;
 mod unattended;

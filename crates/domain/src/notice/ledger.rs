@@ -1,0 +1,224 @@
+//! What was told of each grant: so that it is told once, whatever flaps, and whoever restarts.
+//!
+//! The ledger is small and durable. An entry is written before the notice goes out, with the sinks
+//! that owe it, and each sink is struck out once it has delivered: a crash in between may repeat a
+//! notice at that sink, and loses none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Concern, Notice, NoticeId, NoticeKind, NoticePolicy, Situation};
+use crate::ids::GrantId;
+use crate::time::Timestamp;
+
+/// Entries that are kept of one grant: one for each kind, and some for reasons that take turns.
+const ENTRIES_MAX: usize = 12;
+
+/// Whether what was told is still so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// It is.
+    Standing,
+    /// It is not any more.
+    Over,
+    /// It had ended, and is so again; it is told again after [`NoticePolicy::repeat_after`].
+    Again,
+}
+
+/// One thing that was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    kind: NoticeKind,
+    reason: String,
+    login: Option<Timestamp>,
+    warning: u8,
+    at: Timestamp,
+    notice: NoticeId,
+    state: State,
+    /// The sinks that have not delivered it yet.
+    owed: BTreeSet<String>,
+}
+
+impl Told {
+    /// Whether `concern` is the thing that this entry is of.
+    fn is_of(&self, concern: &Concern) -> bool {
+        let same_thing = match concern.kind {
+            // A dead login stays one event while its reason becomes clearer.
+            NoticeKind::LoginNeeded => self.state == State::Standing || self.reason == concern.reason.as_str(),
+            NoticeKind::LoginEnding
+            | NoticeKind::CredentialRefused
+            | NoticeKind::Outage
+            | NoticeKind::StoreFailed
+            | NoticeKind::Restored
+            | NoticeKind::Test => true,
+        };
+        self.kind == concern.kind && self.login == concern.login && same_thing
+    }
+
+    fn is_bad(&self) -> bool {
+        self.state == State::Standing && self.kind.can_be_restored()
+    }
+}
+
+/// What was told, by grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    grants: BTreeMap<GrantId, Vec<Told>>,
+    /// Since when each grant is in the concern that it is in. Not kept: a new life gives anew the
+    /// time to heal.
+    #[serde(skip)]
+    since: BTreeMap<GrantId, (NoticeKind, Timestamp)>,
+}
+
+impl Ledger {
+    /// Takes in what `grant` is in at `now`, and returns what is to be told of it. The same is
+    /// returned until [`Ledger::told`] says that it was told.
+    pub fn look(
+        &mut self,
+        now: Timestamp,
+        grant: &GrantId,
+        situation: Situation,
+        kinds: &BTreeSet<NoticeKind>,
+        rules: &NoticePolicy,
+    ) -> Option<Concern> {
+        match situation {
+            Situation::Open => {
+                self.since.remove(grant);
+                None
+            }
+            Situation::Dismissed => {
+                self.since.remove(grant);
+                self.ended(grant, None);
+                None
+            }
+            Situation::Well(health) => {
+                self.since.remove(grant);
+                let told = self.grants.get(grant).into_iter().flatten().find(|told| told.is_bad());
+                match told.filter(|_| kinds.contains(&NoticeKind::Restored)) {
+                    Some(told) => Some(Concern::of(NoticeKind::Restored, *health, told.login)),
+                    None => {
+                        self.ended(grant, None);
+                        None
+                    }
+                }
+            }
+            Situation::Concern(concern) => {
+                self.ended(grant, Some(concern.kind));
+                let due = self.is_due(now, grant, &concern, rules);
+                (due && kinds.contains(&concern.kind)).then_some(*concern)
+            }
+        }
+    }
+
+    fn is_due(&mut self, now: Timestamp, grant: &GrantId, concern: &Concern, rules: &NoticePolicy) -> bool {
+        let (kind, since) = self.since.entry(grant.clone()).or_insert((concern.kind, now));
+        if *kind != concern.kind {
+            (*kind, *since) = (concern.kind, now);
+        }
+        if now.since(*since) < rules.patience(concern.kind) {
+            return false;
+        }
+        let told = self.grants.get_mut(grant).into_iter().flatten().find(|told| told.is_of(concern));
+        let Some(told) = told else { return true };
+        if told.state == State::Over {
+            told.state = State::Again;
+        }
+        let repeated = told.state == State::Again && now.since(told.at) >= rules.repeat_after;
+        repeated || concern.warning > told.warning
+    }
+
+    /// All that was told of `grant` is over, but for what is of the kind `but`.
+    fn ended(&mut self, grant: &GrantId, but: Option<NoticeKind>) {
+        for told in self.grants.get_mut(grant).into_iter().flatten().filter(|told| Some(told.kind) != but) {
+            let news = told.kind == NoticeKind::Restored && but.is_none();
+            if !news {
+                told.state = State::Over;
+                told.owed.clear();
+            }
+        }
+    }
+
+    /// Writes down that `notice` goes out to these sinks.
+    pub fn told(&mut self, notice: &Notice, sinks: &BTreeSet<String>) {
+        for (grant, concern) in &notice.concerns {
+            if notice.kind == NoticeKind::Restored {
+                self.ended(grant, None);
+            }
+            let all = self.grants.entry(grant.clone()).or_default();
+            all.retain(|told| told.login == concern.login && !(told.kind == concern.kind && told.is_of(concern)));
+            if all.len() >= ENTRIES_MAX {
+                all.remove(0);
+            }
+            all.push(Told {
+                kind: concern.kind,
+                reason: concern.reason.as_str().to_owned(),
+                login: concern.login,
+                warning: concern.warning,
+                at: notice.at,
+                notice: notice.id,
+                state: State::Standing,
+                owed: sinks.clone(),
+            });
+        }
+    }
+
+    /// Strikes out a sink that has delivered `notice`, or has given up on it.
+    pub fn settled(&mut self, notice: NoticeId, sink: &str) {
+        for told in self.grants.values_mut().flatten().filter(|told| told.notice == notice) {
+            told.owed.remove(sink);
+        }
+    }
+
+    /// The notices that sinks still owe, as `look` sees their grants: what has changed since is not
+    /// told any more, and what is not clear is told anew once it is.
+    pub fn owed(&mut self, mut look: impl FnMut(&GrantId) -> Option<Situation>) -> Vec<(Notice, BTreeSet<String>)> {
+        let mut owed: BTreeMap<NoticeId, (Notice, BTreeSet<String>)> = BTreeMap::new();
+        for (grant, all) in &mut self.grants {
+            if all.iter().all(|told| told.owed.is_empty()) {
+                continue;
+            }
+            let situation = look(grant);
+            all.retain_mut(|told| {
+                let concern = match &situation {
+                    _ if told.owed.is_empty() => return true,
+                    Some(Situation::Concern(concern)) if told.is_of(concern) => (**concern).clone(),
+                    Some(Situation::Well(health)) if told.kind == NoticeKind::Restored => {
+                        Concern::of(NoticeKind::Restored, (**health).clone(), told.login)
+                    }
+                    Some(Situation::Open) | None => return false,
+                    Some(Situation::Concern(_) | Situation::Well(_) | Situation::Dismissed) => {
+                        told.owed.clear();
+                        return true;
+                    }
+                };
+                let notice = || Notice { id: told.notice, kind: told.kind, at: told.at, concerns: Vec::new() };
+                let (notice, sinks) = owed.entry(told.notice).or_insert_with(|| (notice(), told.owed.clone()));
+                notice.concerns.push((grant.clone(), concern));
+                sinks.extend(told.owed.iter().cloned());
+                true
+            });
+        }
+        owed.into_values().collect()
+    }
+
+    /// Forgets sinks that are no more: nobody delivers what they owe.
+    pub fn keep_sinks(&mut self, sinks: &BTreeSet<String>) {
+        for told in self.grants.values_mut().flatten() {
+            told.owed.retain(|sink| sinks.contains(sink));
+        }
+    }
+
+    /// Forgets grants that are no more.
+    pub fn keep_grants(&mut self, there: impl Fn(&GrantId) -> bool) {
+        self.grants.retain(|grant, all| !all.is_empty() && there(grant));
+        self.since.retain(|grant, _| there(grant));
+    }
+
+    /// The machine slept, or its clock was set: what was seen before says nothing of how long
+    /// something has stood.
+    pub fn clock_jumped(&mut self) {
+        self.since.clear();
+    }
+}
