@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -13,7 +13,7 @@ use everfresh_domain::engine::Trigger;
 use everfresh_domain::status::{RefreshState, UpstreamVerdict};
 use everfresh_domain::{Event, Generation, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, Timestamp};
 use http::HeaderValue;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::driver::Mailbox;
 use crate::ports::{Challenge, Clock, ProofError, ProofKeys, ProofRequest, ProofSigner, time_at_server};
@@ -114,6 +114,8 @@ pub struct Seat {
     nonce: ArcSwapOption<String>,
     /// How far this machine's clock is ahead of the provider's, as last told.
     clock_ahead_s: AtomicI64,
+    /// Whether a client has called in vain since nobody has logged in.
+    called_in_vain: AtomicBool,
     changed: watch::Sender<()>,
 }
 
@@ -125,11 +127,15 @@ impl Seat {
             challenge: ArcSwapOption::empty(),
             nonce: ArcSwapOption::empty(),
             clock_ahead_s: AtomicI64::new(0),
+            called_in_vain: AtomicBool::new(false),
             changed: watch::Sender::new(()),
         }
     }
 
     fn put_status(&self, status: GrantStatus) {
+        if status.tokens.is_some() {
+            self.called_in_vain.store(false, Ordering::Relaxed);
+        }
         self.status.store(Arc::new(status));
         self.changed.send_replace(());
     }
@@ -140,6 +146,11 @@ impl Seat {
 
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.live.load_full()
+    }
+
+    /// Whether a client has called in vain since nobody has logged in.
+    pub(crate) fn was_called_in_vain(&self) -> bool {
+        self.called_in_vain.load(Ordering::Relaxed)
     }
 
     /// What the upstream demanded last.
@@ -170,6 +181,7 @@ struct Inner {
     proofs: Arc<dyn ProofKeys>,
     policy: ArcSwap<Policy>,
     mailbox: Mailbox,
+    called_in_vain: Notify,
 }
 
 /// The data plane's side of the application. Cloning shares it.
@@ -181,7 +193,7 @@ pub struct Access {
 impl Access {
     pub(crate) fn new(clock: Arc<dyn Clock>, proofs: Arc<dyn ProofKeys>, policy: Policy, mailbox: Mailbox) -> Self {
         let policy = ArcSwap::from_pointee(policy);
-        let inner = Inner { routes: ArcSwap::default(), clock, proofs, policy, mailbox };
+        let inner = Inner { routes: ArcSwap::default(), clock, proofs, policy, mailbox, called_in_vain: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -374,6 +386,20 @@ impl Access {
         let scopes = challenge.scopes.clone();
         self.challenged(route, challenge);
         self.inner.mailbox.try_tell(Event::ScopesDemanded { grant: route.grant.clone(), generation, scopes });
+    }
+
+    /// A client was turned away. Where nobody has logged in yet, that is when the login is missing.
+    pub fn turned_away(&self, route: &Route) {
+        let status = route.seat.status.load();
+        let nobody_yet = status.tokens.is_none() && status.ended.is_none() && !status.grant_type.is_unattended();
+        if nobody_yet && !route.seat.called_in_vain.swap(true, Ordering::Relaxed) {
+            self.inner.called_in_vain.notify_one();
+        }
+    }
+
+    /// Waits for the next client that misses a login which nobody has made.
+    pub(crate) async fn login_missed(&self) {
+        self.inner.called_in_vain.notified().await;
     }
 
     /// What is to be said of a grant that cannot pass.

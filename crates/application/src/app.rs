@@ -231,6 +231,11 @@ impl Application {
         self.inner.clock.now()
     }
 
+    /// Time since some fixed moment; see [`Clock::monotonic`].
+    pub(crate) fn monotonic(&self) -> std::time::Duration {
+        self.inner.clock.monotonic()
+    }
+
     /// Every grant, by name.
     pub fn servers(&self) -> Vec<ServerView> {
         self.inner.access.routes().iter().map(|route| self.view(route)).collect()

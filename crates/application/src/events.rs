@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use everfresh_domain::{AttemptId, Generation, GrantId, Reason, Timestamp};
+use everfresh_domain::{AttemptId, Generation, GrantId, NoticeId, NoticeKind, Reason, Timestamp};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -61,6 +61,19 @@ pub enum PublicEventKind {
         /// Why, for people.
         summary: String,
     },
+    /// A person is told something, once for each event.
+    Notice {
+        /// The notice; others of the same id are about other grants.
+        id: NoticeId,
+        /// What it is about.
+        kind: NoticeKind,
+        /// Why, as in health.
+        reason: Reason,
+        /// Why, for people.
+        summary: String,
+        /// When the login ends, where it is about that.
+        ends_at: Option<Timestamp>,
+    },
 }
 
 impl PublicEventKind {
@@ -71,6 +84,7 @@ impl PublicEventKind {
             Self::TokenRefreshed { .. } => "oauth.token_refreshed",
             Self::RefreshFailed { .. } => "oauth.refresh_failed",
             Self::LoginRequired { .. } => "oauth.login_required",
+            Self::Notice { .. } => "notice",
         }
     }
 }

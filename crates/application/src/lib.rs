@@ -17,6 +17,7 @@ mod driver;
 pub mod events;
 mod gate;
 pub mod login;
+pub mod notices;
 pub mod ports;
 mod servers;
 pub mod settings;
@@ -28,6 +29,7 @@ pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
 pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenView};
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
 pub use login::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted, PasteError};
+pub use notices::{NoticeDesk, NoticeParts, NoticeSettings, Tried};
 pub use settings::{
     ClientCertificate, DpopSetting, IdentityProviderSettings, LoginSettings, LoginWay, OAuthSettings, OfflineAccess,
     ProfileSetting, ResourceSetting, SecretSource, ServerSettings, ServerSource, SigningAlgorithm, redirect_problem,

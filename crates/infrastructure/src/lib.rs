@@ -12,6 +12,7 @@ pub mod fuzzing;
 pub mod http;
 mod jose;
 pub mod metrics;
+pub mod notices;
 pub mod oauth;
 pub mod proof;
 pub mod secrets;

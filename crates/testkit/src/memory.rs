@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
-use everfresh_application::ports::{JournalEntry, LoadedGrant, RegistrationKey, StoreError, TokenStore};
+use everfresh_application::ports::{JournalEntry, LoadedGrant, NoticeStore, RegistrationKey, StoreError, TokenStore};
 use everfresh_domain::grant::ClientRegistration;
+use everfresh_domain::notice::ledger::Ledger;
 use everfresh_domain::{Generation, GrantId, GrantRecord, ServerName};
 
 #[derive(Default)]
@@ -15,6 +16,7 @@ struct Disk {
     journals: BTreeMap<GrantId, Vec<JournalEntry>>,
     servers: BTreeMap<ServerName, ServerSettings>,
     registrations: BTreeMap<RegistrationKey, ClientRegistration>,
+    notices: Option<Ledger>,
     /// Every record that was stored, in order.
     history: Vec<GrantRecord>,
     write_error: Option<String>,
@@ -142,6 +144,20 @@ impl TokenStore for MemoryStore {
 
     fn warnings(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+#[async_trait]
+impl NoticeStore for MemoryStore {
+    async fn notices(&self) -> Result<Option<Ledger>, StoreError> {
+        Ok(self.lock().notices.clone())
+    }
+
+    async fn put_notices(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let mut disk = self.lock();
+        disk.write("what was told")?;
+        disk.notices = Some(ledger.clone());
+        Ok(())
     }
 }
 

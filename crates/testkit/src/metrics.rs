@@ -39,6 +39,10 @@ impl Metrics for CountingMetrics {
 
     fn grants(&self, _state: &'static str, _count: usize) {}
 
+    fn noticed(&self, sink: &'static str, kind: &'static str, result: &'static str) {
+        self.increment(format!("{sink} {kind} {result}"));
+    }
+
     fn store_failed(&self, operation: &'static str) {
         self.increment(format!("store {operation}"));
     }

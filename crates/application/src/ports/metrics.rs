@@ -23,6 +23,9 @@ pub trait Metrics: Send + Sync {
     /// How many grants are in each refresh state, by the state's name.
     fn grants(&self, state: &'static str, count: usize);
 
+    /// A notice of `kind` left through `sink`: `result` is `delivered`, `nobody`, `failed` or `dropped`.
+    fn noticed(&self, sink: &'static str, kind: &'static str, result: &'static str);
+
     /// A store operation failed.
     fn store_failed(&self, operation: &'static str);
 

@@ -7,6 +7,7 @@ mod clock;
 mod dialer;
 mod entropy;
 mod metrics;
+mod notices;
 mod oauth;
 mod proof;
 mod secrets;
@@ -16,6 +17,7 @@ pub use clock::Clock;
 pub use dialer::{Dialer, UpstreamIo};
 pub use entropy::Entropy;
 pub use metrics::Metrics;
+pub use notices::{Again, Delivered, NotDelivered, NoticeMessage, NoticeStore, Notifier};
 pub use oauth::{
     AuthorizationRequest, Challenge, DeviceAuthorization, Discovered, DiscoveryError, DpopOffer, IdentityExchange,
     OAuthClient, OAuthDiscovery, RegistrationError, TokenKind,
@@ -29,6 +31,7 @@ pub use store::{JournalEntry, JournalOutcome, LoadedGrant, RegistrationKey, Stor
 
 #[cfg(feature = "mocks")]
 pub use self::{
-    clock::MockClock, dialer::MockDialer, entropy::MockEntropy, metrics::MockMetrics, oauth::MockOAuthClient,
-    oauth::MockOAuthDiscovery, proof::MockProofKeys, secrets::MockSecrets, store::MockTokenStore,
+    clock::MockClock, dialer::MockDialer, entropy::MockEntropy, metrics::MockMetrics, notices::MockNoticeStore,
+    notices::MockNotifier, oauth::MockOAuthClient, oauth::MockOAuthDiscovery, proof::MockProofKeys,
+    secrets::MockSecrets, store::MockTokenStore,
 };

@@ -5,6 +5,7 @@
 mod device;
 mod login;
 mod month;
+mod notices;
 mod order;
 mod refresh;
 mod scopes;

@@ -70,6 +70,9 @@ pub struct Ledger {
     /// time to heal.
     #[serde(skip)]
     since: BTreeMap<GrantId, (NoticeKind, Timestamp)>,
+    /// Whether something that is kept has changed since the last [`Ledger::take_changed`].
+    #[serde(skip)]
+    changed: bool,
 }
 
 impl Ledger {
@@ -124,6 +127,7 @@ impl Ledger {
         let Some(told) = told else { return true };
         if told.state == State::Over {
             told.state = State::Again;
+            self.changed = true;
         }
         let repeated = told.state == State::Again && now.since(told.at) >= rules.repeat_after;
         repeated || concern.warning > told.warning
@@ -133,15 +137,17 @@ impl Ledger {
     fn ended(&mut self, grant: &GrantId, but: Option<NoticeKind>) {
         for told in self.grants.get_mut(grant).into_iter().flatten().filter(|told| Some(told.kind) != but) {
             let news = told.kind == NoticeKind::Restored && but.is_none();
-            if !news {
+            if !news && (told.state != State::Over || !told.owed.is_empty()) {
                 told.state = State::Over;
                 told.owed.clear();
+                self.changed = true;
             }
         }
     }
 
     /// Writes down that `notice` goes out to these sinks.
     pub fn told(&mut self, notice: &Notice, sinks: &BTreeSet<String>) {
+        self.changed = true;
         for (grant, concern) in &notice.concerns {
             if notice.kind == NoticeKind::Restored {
                 self.ended(grant, None);
@@ -167,7 +173,7 @@ impl Ledger {
     /// Strikes out a sink that has delivered `notice`, or has given up on it.
     pub fn settled(&mut self, notice: NoticeId, sink: &str) {
         for told in self.grants.values_mut().flatten().filter(|told| told.notice == notice) {
-            told.owed.remove(sink);
+            self.changed |= told.owed.remove(sink);
         }
     }
 
@@ -187,8 +193,12 @@ impl Ledger {
                     Some(Situation::Well(health)) if told.kind == NoticeKind::Restored => {
                         Concern::of(NoticeKind::Restored, (**health).clone(), told.login)
                     }
-                    Some(Situation::Open) | None => return false,
+                    Some(Situation::Open) | None => {
+                        self.changed = true;
+                        return false;
+                    }
                     Some(Situation::Concern(_) | Situation::Well(_) | Situation::Dismissed) => {
+                        self.changed = true;
                         told.owed.clear();
                         return true;
                     }
@@ -206,14 +216,28 @@ impl Ledger {
     /// Forgets sinks that are no more: nobody delivers what they owe.
     pub fn keep_sinks(&mut self, sinks: &BTreeSet<String>) {
         for told in self.grants.values_mut().flatten() {
+            let before = told.owed.len();
             told.owed.retain(|sink| sinks.contains(sink));
+            self.changed |= told.owed.len() != before;
         }
     }
 
     /// Forgets grants that are no more.
     pub fn keep_grants(&mut self, there: impl Fn(&GrantId) -> bool) {
+        let before = self.grants.len();
         self.grants.retain(|grant, all| !all.is_empty() && there(grant));
+        self.changed |= self.grants.len() != before;
         self.since.retain(|grant, _| there(grant));
+    }
+
+    /// Whether there is something to be stored; asking takes it as done.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What was taken could not be stored.
+    pub fn set_changed(&mut self) {
+        self.changed = true;
     }
 
     /// The machine slept, or its clock was set: what was seen before says nothing of how long

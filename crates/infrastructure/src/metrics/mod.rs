@@ -196,6 +196,10 @@ impl Metrics for PrometheusMetrics {
         gauge!("everfresh_grants", "state" => state).set(count as f64);
     }
 
+    fn noticed(&self, sink: &'static str, kind: &'static str, result: &'static str) {
+        counter!("everfresh_notifications_total", "sink" => sink, "kind" => kind, "result" => result).increment(1);
+    }
+
     fn store_failed(&self, operation: &'static str) {
         counter!("everfresh_store_errors_total", "op" => operation).increment(1);
     }

@@ -56,7 +56,9 @@ use everfresh_domain::grant::{Binding, ClientRegistration};
 use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
 
 use crate::http::{HttpFactory, Reach, check_url};
+pub(crate) use classify::retry_after;
 use wire::Answer;
+pub(crate) use wire::root_cause;
 
 /// How long a call that no refresh token hangs on may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -74,7 +74,7 @@ async fn read(response: &mut reqwest::Response) -> Body {
 }
 
 /// The innermost cause, which says what happened and names no URL.
-pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     match io_error(error) {
         Some(error) if error.kind() == io::ErrorKind::TimedOut => "it took too long to connect".to_owned(),
         Some(error) => explanation(error).unwrap_or_else(|| error.to_string()),

@@ -49,9 +49,10 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{
-    Clock, Entropy, JournalEntry, LoadedGrant, RegistrationKey, StoreError, TokenStore,
+    Clock, Entropy, JournalEntry, LoadedGrant, NoticeStore, RegistrationKey, StoreError, TokenStore,
 };
 use everfresh_domain::grant::ClientRegistration;
+use everfresh_domain::notice::ledger::Ledger;
 use everfresh_domain::{Generation, GrantId, GrantRecord, ServerName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -69,6 +70,9 @@ use seal::Sealer;
 const GRANT: &str = "grant.";
 const SERVER: &str = "server.";
 const CLIENT: &str = "client.";
+
+/// The one record of what was told. Its name is no grant's: those have a prefix.
+const NOTICES: &str = "notices";
 
 /// The store of one data folder. Only one process has it at a time.
 pub struct SledStore {
@@ -302,5 +306,18 @@ impl TokenStore for SledStore {
 
     fn warnings(&self) -> Vec<String> {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl NoticeStore for SledStore {
+    async fn notices(&self) -> Result<Option<Ledger>, StoreError> {
+        self.stored("the record of what was told", NOTICES)
+    }
+
+    async fn put_notices(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let what = "the record of what was told";
+        let put = self.put(what.to_owned(), NOTICES.to_owned(), Expected::Anything, Generation::default(), ledger);
+        put.await.map_err(unwritable(what))
     }
 }

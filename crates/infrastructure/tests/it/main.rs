@@ -8,6 +8,10 @@ mod dialer;
 mod dialer_tls;
 mod dpop;
 mod lasting;
+#[cfg(unix)]
+mod notices;
+#[cfg(target_os = "linux")]
+mod notices_desktop;
 mod oauth;
 mod oauth_field;
 mod oauth_guard;

@@ -372,6 +372,7 @@ impl Proxy {
     }
 
     fn deny(&self, outgoing: &Outgoing<'_>, denial: &Denial, body: Option<&Bytes>) -> Response<ProxyBody> {
+        self.shared.access.turned_away(&outgoing.prepared.route);
         // A JSON-RPC error would be read by nobody where answers come over a stream.
         let body = body.filter(|_| !outgoing.is_to_endpoint);
         plain(&Refusal::denied(denial, &self.shared.page_url), body)
