@@ -53,6 +53,7 @@ pub fn command(folder: &Path) -> Command {
         .env_remove("EVERFRESH_KEY")
         .env_remove("EVERFRESH_MASTER_KEY")
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env_remove("XDG_RUNTIME_DIR")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command

@@ -111,6 +111,9 @@ pub(crate) enum Command {
     Service(crate::service::Service),
     /// Say whether the daemon is ready to serve: by the exit code, for scripts and health checks.
     Ready(crate::service::ready::Ready),
+    /// What is told without being asked: try it.
+    #[command(subcommand)]
+    Notify(crate::commands::Notify),
     /// Check configuration, store, key, daemon, providers and upstreams.
     Doctor(Doctor),
     /// Print a completion script for a shell.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everfresh_application::ports::{Clock, Entropy};
-use everfresh_application::{Application, LoginSettings, Parts as ApplicationParts};
+use everfresh_application::{Application, LoginSettings, NoticeDesk, NoticeParts, Parts as ApplicationParts};
 use everfresh_infrastructure::custody::{CustodyError, KeyOrigin, KeySource, Keychain, master_key};
 use everfresh_infrastructure::dialer::NetDialer;
 use everfresh_infrastructure::http::HttpFactory;
@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, LocalKeyRule, MasterKeySource};
 use crate::exit::{Exit, Failure};
 use crate::local_key;
+use crate::notices::Ways;
 use crate::paths::Paths;
 
 /// How often samples of metrics are folded together.
@@ -119,6 +120,8 @@ fn not_bound(address: SocketAddr, error: &io::Error) -> Failure {
 pub(crate) struct Running {
     pub(crate) application: Application,
     pub(crate) surfaces: SurfaceParts,
+    /// What notices leave by, to be made anew with the configuration.
+    pub(crate) ways: Ways,
     /// The key that clients show, for those in this process.
     pub(crate) key: String,
 }
@@ -146,12 +149,14 @@ pub(crate) async fn start(
     let factory = HttpFactory::new();
     let oauth = Arc::new(HttpOAuth::new(Arc::clone(&factory), Arc::clone(&clock), Arc::clone(&entropy)));
     let base_url = format!("http://{address}");
+    let store = Arc::new(store.store);
+    let secrets = Arc::new(SystemSecrets);
     let parts = ApplicationParts {
-        store: Arc::new(store.store),
+        store: Arc::clone(&store) as _,
         oauth: Arc::clone(&oauth) as _,
         discovery: oauth,
-        secrets: Arc::new(SystemSecrets),
-        clock,
+        secrets: Arc::clone(&secrets) as _,
+        clock: Arc::clone(&clock),
         proofs: Arc::new(Es256Proofs),
         entropy: Arc::clone(&entropy),
         metrics: Arc::clone(&metrics) as _,
@@ -175,14 +180,25 @@ pub(crate) async fn start(
             kept.upkeep();
         }
     });
+    let guard = Arc::new(Guard::new(shown, config.allowed_hosts.clone()));
+    let ways = Ways {
+        factory: Arc::clone(&factory),
+        secrets,
+        clock,
+        application: application.clone(),
+        guard: Arc::clone(&guard),
+        base_url: base_url.clone(),
+    };
+    let parts = NoticeParts { store, entropy: Arc::clone(&entropy), metrics: Arc::clone(&metrics) as _ };
     let surfaces = SurfaceParts {
         application: application.clone(),
-        guard: Arc::new(Guard::new(shown, config.allowed_hosts.clone())),
+        guard,
         dialer: Arc::new(NetDialer::new(factory)),
+        notices: NoticeDesk::new(application.clone(), parts, ways.settings(config)),
         metrics: Arc::new(move || metrics.render()),
         entropy,
         base_url,
         version: env!("CARGO_PKG_VERSION"),
     };
-    Ok(Running { application, surfaces, key })
+    Ok(Running { application, surfaces, ways, key })
 }

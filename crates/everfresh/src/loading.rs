@@ -17,6 +17,7 @@ pub(crate) fn load(paths: &Paths, global: &Global) -> Result<Config, Failure> {
             return Err(Failure::new(Exit::Usage, text));
         }
     };
+    config.notify.browser.clone_from(&global.browser_cmd);
     if let Some(address) = global.listen {
         if !address.ip().is_loopback() {
             let text = format!(

@@ -15,6 +15,7 @@ mod exit;
 mod loading;
 mod local_key;
 mod logging;
+mod notices;
 mod output;
 mod paths;
 mod serve;

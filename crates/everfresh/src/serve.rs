@@ -57,6 +57,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("the listeners cannot be used: {error}"));
     let server = Server::start(&listeners, running.surfaces.clone(), threads).map_err(failed)?;
     drop(listeners);
+    running.surfaces.notices.watch();
     announce(paths, address);
     sd::ready(&running.application);
     sd::keep_told(&running.application);
@@ -84,7 +85,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
         }
     }
     // Attempts first: their tokens must be stored, whatever clients still stream.
-    running.application.shutdown().await;
+    tokio::join!(running.application.shutdown(), running.surfaces.notices.shutdown());
     server.shutdown().await;
     drop(std::fs::remove_file(paths.daemon()));
     tracing::info!("stopped");
@@ -141,6 +142,9 @@ async fn reload(global: &Global, paths: &Paths, running: &Running, live: &mut Co
         tracing::warn!("listen, local_key, allowed_hosts and redirect_host change with the next start");
     }
     application.set_policy(next.policy.clone()).await;
+    if next.notify != live.notify || next.servers != live.servers {
+        running.surfaces.notices.configure(running.ways.settings(&next)).await;
+    }
     if let Err(error) = application.replace_file_servers(next.servers.clone()).await {
         tracing::error!(%error, "the new configuration is in force, but not all of its logins could be read");
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use everfresh_application::Application;
 use everfresh_application::ports::{Dialer, Entropy};
+use everfresh_application::{Application, NoticeDesk};
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -56,6 +56,8 @@ pub struct Parts {
     pub guard: Arc<Guard>,
     /// How upstreams are reached.
     pub dialer: Arc<dyn Dialer>,
+    /// Where notices are made and sent.
+    pub notices: NoticeDesk,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Randomness for links and cookies.

@@ -3,6 +3,7 @@
 mod doctor;
 mod list;
 mod login;
+mod notify;
 mod servers;
 
 use everfresh_domain::GrantId;
@@ -12,6 +13,8 @@ use crate::cli::{Command, Global, Upstream};
 use crate::client::{Api, Need};
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
+
+pub(crate) use notify::Notify;
 
 /// Runs a command that calls the API.
 pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Result<Exit, Failure> {
@@ -50,6 +53,7 @@ async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Fail
         Command::Token(token) => servers::token(api, &token).await,
         Command::Url(name) => servers::url(api, &name.name).await,
         Command::Open(open) => login::open_page(api, global, &open).await,
+        Command::Notify(Notify::Test(test)) => notify::test(api, &test).await,
         Command::Serve
         | Command::Demo(_)
         | Command::Doctor(_)

@@ -14,6 +14,7 @@ use everfresh_infrastructure::http::{check_authorities, check_certificate};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
+use super::notify::notify_of;
 use super::oauth::oauth_of;
 use super::reader::{Problem, Reader, Section};
 use super::{Config, LocalKeyRule, MasterKeySource};
@@ -82,6 +83,9 @@ fn config(reader: &mut Reader<'_>, mut whole: Section<'_, '_>, folder: &Path) ->
             known.then_some(text)
         });
         section.finish(reader);
+    }
+    if let Some(section) = whole.section(reader, "notify") {
+        config.notify = notify_of(reader, section, folder);
     }
     if let Some(section) = whole.section(reader, "servers") {
         config.servers = servers(reader, &section, folder);

@@ -3,6 +3,7 @@
 mod file;
 #[cfg(test)]
 mod fuzzing;
+mod notify;
 mod oauth;
 mod reader;
 
@@ -13,6 +14,7 @@ use everfresh_application::ServerSettings;
 use everfresh_domain::Policy;
 
 pub(crate) use file::parse;
+pub(crate) use notify::NotifySettings;
 
 /// The port that everfresh listens on unless told otherwise.
 pub(crate) const PORT: u16 = 7411;
@@ -54,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) client_id_metadata_url: Option<String>,
     /// Under which name answers to logins come back to this machine; the address itself unless told.
     pub(crate) redirect_host: Option<String>,
+    /// What is told without being asked.
+    pub(crate) notify: NotifySettings,
     pub(crate) servers: Vec<ServerSettings>,
 }
 
@@ -68,6 +72,7 @@ impl Default for Config {
             policy: Policy::default(),
             client_id_metadata_url: None,
             redirect_host: None,
+            notify: NotifySettings::default(),
             servers: Vec::new(),
         }
     }

@@ -204,7 +204,7 @@ fn secret(
     }
 }
 
-fn secret_source(
+pub(super) fn secret_source(
     reader: &mut Reader<'_>,
     key: &str,
     mut section: Section<'_, '_>,

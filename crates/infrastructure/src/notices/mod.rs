@@ -8,7 +8,7 @@ mod desktop;
 mod webhook;
 
 pub use command::CommandNotifier;
-pub use desktop::DesktopNotifier;
+pub use desktop::{DesktopNotifier, OnClick};
 pub use webhook::{WebhookNotifier, WebhookSettings};
 
 use everfresh_application::ports::{Again, NotDelivered};

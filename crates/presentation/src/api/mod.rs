@@ -6,6 +6,7 @@
 pub(crate) mod callback;
 mod events;
 mod logins;
+mod notify;
 mod openapi;
 mod servers;
 mod status;
@@ -68,6 +69,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/servers/{name}/journal", get(servers::journal))
         .route("/api/v1/logins/{flow}", get(logins::outcome))
         .route("/api/v1/logins/{flow}/answer", post(logins::answer))
+        .route("/api/v1/notify/test", post(notify::test))
         .route("/api/v1/page-link", post(status::page_link))
         .route("/api/v1/status", get(status::status))
         .route("/events", get(events::events))

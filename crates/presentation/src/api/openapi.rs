@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{callback, events, logins, servers, status, views};
+use super::{callback, events, logins, notify, servers, status, views};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use super::{callback, events, logins, servers, status, views};
         logins::start,
         logins::outcome,
         logins::answer,
+        notify::test,
         status::healthz,
         status::readyz,
         status::metrics,

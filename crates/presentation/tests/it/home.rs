@@ -9,9 +9,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use everfresh_application::ports::{Clock, Dialer, Secrets, UpstreamIo};
-use everfresh_application::{Application, CallbackQuery, LoginSettings, SecretSource, ServerSettings};
+use everfresh_application::{
+    Application, CallbackQuery, LoginSettings, NoticeDesk, NoticeParts, NoticeSettings, SecretSource, ServerSettings,
+};
 use everfresh_domain::login::LoginOutcome;
-use everfresh_domain::{Policy, Secret, Timestamp};
+use everfresh_domain::{NoticeKind, NoticePolicy, Policy, Secret, Timestamp};
 use everfresh_presentation::{Guard, LocalKey, Parts, Server};
 use everfresh_testkit::canary;
 use everfresh_testkit::clock::SeededEntropy;
@@ -155,11 +157,27 @@ pub(crate) fn surfaces(application: &Application, key: Option<&str>, dialer: Arc
         application: application.clone(),
         guard: Arc::new(Guard::new(key.map(LocalKey::new), vec!["proxy.test".to_owned()])),
         dialer,
+        notices: notices(application),
         metrics: Arc::new(|| "everfresh_up 1\n".to_owned()),
         entropy: Arc::new(SeededEntropy::new(next_seed())),
         base_url: base_url.to_owned(),
         version: "0.0.0",
     }
+}
+
+/// A desk without any way out.
+fn notices(application: &Application) -> NoticeDesk {
+    let parts = NoticeParts {
+        store: Arc::new(MemoryStore::default()),
+        entropy: Arc::new(SeededEntropy::new(3)),
+        metrics: Arc::new(CountingMetrics::default()),
+    };
+    let (kinds, policy) = (NoticeKind::ALL.into(), NoticePolicy::default());
+    NoticeDesk::new(
+        application.clone(),
+        parts,
+        NoticeSettings { kinds, policy, page: String::new(), sinks: Vec::new() },
+    )
 }
 
 /// Another one for each life of the surfaces.
