@@ -12,6 +12,7 @@ mod life;
 mod login;
 mod many;
 mod monitoring;
+mod notices;
 mod outage;
 mod profile;
 #[cfg(target_os = "linux")]
