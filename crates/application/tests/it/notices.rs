@@ -358,3 +358,36 @@ async fn a_test_tells_what_each_sink_did_and_listeners_hear_of_notices() {
     assert_eq!(heard, [("linear".to_owned(), NEEDED)]);
     desk.shutdown().await;
 }
+
+/// The members of a document, with the kinds of their values.
+fn shape(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+
+    match value {
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::String(_) => "text".into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_manual_shows_the_document_as_it_is_sent() {
+    let manual = include_str!("../../../../docs/NOTIFICATIONS.md");
+    let (_, rest) = manual.split_once("```json\n").unwrap();
+    let example: serde_json::Value = serde_json::from_str(rest.split_once("```").unwrap().0).unwrap();
+    let world = World::logged_in(Behaviour::default()).await;
+    let sink = Recorder::new("command");
+    let desk = desk(&world, vec![Arc::clone(&sink) as _]);
+    die(&world).await;
+    pass(60 * SECOND).await;
+    let sent: serde_json::Value = serde_json::from_str(&sink.told()[0].json).unwrap();
+    assert_eq!(shape(&sent), shape(&example));
+    for member in ["title", "text", "servers"] {
+        assert_eq!(sent["data"][member], example["data"][member]);
+    }
+    for kind in NoticeKind::ALL.map(NoticeKind::as_str) {
+        assert!(manual.contains(&format!("| `{kind}` |")), "{kind} is not in the manual");
+    }
+    desk.shutdown().await;
+}

@@ -235,4 +235,18 @@ mod tests {
             assert!(problems[0].starts_with(expected), "{problems:?}");
         }
     }
+
+    #[test]
+    fn every_example_of_the_manual_is_right() {
+        let manual = include_str!("../../../../docs/NOTIFICATIONS.md");
+        let examples: Vec<&str> =
+            manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= 5, "{examples:?}");
+        for example in &examples {
+            read(&example.replace("# ca_file", "#")).unwrap();
+        }
+        let defaults = read(examples[0]).unwrap();
+        let (default, policy) = (NotifySettings::default(), NoticePolicy::default());
+        assert_eq!((defaults.desktop, &defaults.kinds, &defaults.policy), (default.desktop, &default.kinds, &policy));
+    }
 }
