@@ -96,6 +96,7 @@ impl PrometheusMetrics {
 fn describe() {
     let counters = [
         ("everfresh_oauth_refresh_total", "Refresh attempts that ended, by result and reason."),
+        ("everfresh_notifications_total", "Notices, by the way that they left and what came of them."),
         ("everfresh_store_errors_total", "Operations of the store that failed."),
     ];
     for (name, text) in counters {
