@@ -29,8 +29,10 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates of others that belong to certain layers only.
-const PLACES: [(&str, &[&str]); 11] = [
+const PLACES: [(&str, &[&str]); 13] = [
     ("sled", &["everfresh-infrastructure"]),
+    ("zbus", &["everfresh-infrastructure"]),
+    ("notify-rust", &["everfresh-infrastructure"]),
     ("oauth2", &["everfresh-infrastructure"]),
     ("reqwest", &["everfresh-infrastructure", "everfresh", "everfresh-e2e"]),
     ("axum", &["everfresh-presentation", "everfresh"]),

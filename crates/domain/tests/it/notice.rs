@@ -193,8 +193,8 @@ impl Desk {
     }
 
     fn restart(&mut self) -> &mut Self {
-        let json = serde_json::to_string(&self.ledger).unwrap();
-        self.ledger = serde_json::from_str(&json).unwrap();
+        let json = serde_json::to_string(&self.ledger).expect("a ledger is JSON");
+        self.ledger = serde_json::from_str(&json).expect("it reads what it wrote");
         self
     }
 
@@ -324,7 +324,7 @@ fn many_grants_make_one_text() {
     assert_eq!(many.title(), "20 logins needed");
     assert!(many.text().ends_with("and 15 more: everfresh list"), "{}", many.text());
     assert_eq!(many.text().lines().count(), 6);
-    assert_eq!(serde_json::to_string(&NoticeId(10)).unwrap(), "\"msg_0000000000000000000000000000000a\"");
+    assert_eq!(serde_json::to_string(&NoticeId(10)).ok().as_deref(), Some("\"msg_0000000000000000000000000000000a\""));
 }
 
 proptest! {
@@ -344,7 +344,7 @@ proptest! {
         ];
         let mut desk = Desk::new();
         for (which, restart, minutes) in weather {
-            desk.see(&statuses[which], secs(60) * u32::try_from(minutes).unwrap());
+            desk.see(&statuses[which], secs(60) * u32::try_from(minutes).expect("few"));
             if restart {
                 desk.restart();
             }
