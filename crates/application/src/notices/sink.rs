@@ -20,6 +20,9 @@ const WAITS: [Duration; 4] =
 /// The longest wait that the other side may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 
+/// What came of a notice where there was nobody to be told.
+const NOBODY: &str = "nobody";
+
 /// That a sink is done with a notice: it has delivered it, or given up.
 #[derive(Debug)]
 pub(super) struct Settled {
@@ -93,7 +96,7 @@ impl Worker {
                 }
                 Ok(Delivered::Nobody(why)) => {
                     tracing::debug!(sink, kind, notice = %id, why, "nobody to be told");
-                    break "nobody";
+                    break NOBODY;
                 }
                 Err(NotDelivered { cause, again }) => {
                     let wait = match again {
@@ -114,8 +117,11 @@ impl Worker {
             }
         };
         self.metrics.noticed(sink, kind, result);
-        // Nobody listens any more when the desk is gone.
-        drop(self.settled.send(Settled { sink, notice: id }));
+        // What reached nobody is still owed: the next start may find somebody.
+        if result != NOBODY {
+            // Nobody listens any more when the desk is gone.
+            drop(self.settled.send(Settled { sink, notice: id }));
+        }
         true
     }
 

@@ -317,6 +317,23 @@ async fn what_was_still_owed_at_a_stop_is_sent_under_the_same_id_by_whom_it_was_
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_there_was_nobody_to_be_told_the_next_start_looks_for_somebody() {
+    let world = World::logged_in(Behaviour::default()).await;
+    let nobody = || Ok(Delivered::Nobody("no desktop".into()));
+    let (absent, other) = (Recorder::answering("desktop", nobody), Recorder::new("command"));
+    let told = desk(&world, vec![Arc::clone(&absent) as _, Arc::clone(&other) as _]);
+    die(&world).await;
+    pass(HOUR).await;
+    told.shutdown().await;
+    let world = world.restart().await;
+    let present = Recorder::new("desktop");
+    let told = desk(&world, vec![Arc::clone(&present) as _, Arc::clone(&other) as _]);
+    pass(HOUR).await;
+    assert_eq!((absent.told().len(), present.told().len(), other.told().len()), (1, 1, 1));
+    told.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_settings_are_in_force_at_once() {
     let world = World::logged_in(Behaviour::default()).await;
     let (before, after) = (Recorder::new("command"), Recorder::new("webhook"));

@@ -77,7 +77,7 @@ pub(super) fn notify_of(reader: &mut Reader<'_>, mut section: Section<'_, '_>, f
 }
 
 fn kinds(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Option<BTreeSet<NoticeKind>> {
-    let line = section.place(reader, "on")?;
+    let line = section.place(reader, "on").unwrap_or_else(|| section.line());
     let mut kinds = BTreeSet::new();
     for text in section.texts(reader, "on")? {
         match NoticeKind::ALL.into_iter().find(|kind| kind.as_str() == text) {
@@ -93,7 +93,7 @@ fn kinds(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Option<BTree
 
 /// How long before an end it is warned of, the longest first.
 fn warn_before(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Option<Vec<Duration>> {
-    let line = section.place(reader, "warn_before")?;
+    let line = section.place(reader, "warn_before").unwrap_or_else(|| section.line());
     let mut times = Vec::new();
     for text in section.texts(reader, "warn_before")? {
         match humantime::parse_duration(&text) {

@@ -123,6 +123,8 @@ impl Running {
             tokio::pin!(reading);
             let status = tokio::select! {
                 status = self.child.wait() => {
+                    // Its number may be another's from here on.
+                    self.pid = None;
                     drop(tokio::time::timeout(LAST_WORDS, reading).await);
                     status
                 }
