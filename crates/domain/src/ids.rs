@@ -79,6 +79,11 @@ name! {
     AccountName
 }
 
+name! {
+    /// By what a local key is known that opens less than all.
+    KeyName
+}
+
 impl Default for AccountName {
     fn default() -> Self {
         Self(DEFAULT_ACCOUNT.into())

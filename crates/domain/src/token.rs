@@ -279,6 +279,14 @@ impl TokenFacts {
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.expires_at().is_none_or(|end| now < end)
     }
+
+    /// Whether so little is left of the access token at `now` that whoever needs it for as long as
+    /// `wanted` should have a new one. Half of a lifetime is always enough: tokens that live shortly are
+    /// not asked for anew each time.
+    pub fn is_short_of(&self, wanted: Duration, now: Timestamp) -> bool {
+        let life = self.expires_at().zip(self.lifetime);
+        life.is_some_and(|(end, lifetime)| end.since(now) < wanted.min(lifetime / 2))
+    }
 }
 
 #[cfg(test)]
@@ -339,6 +347,23 @@ mod tests {
         assert_eq!(rotated.refresh_token_issued_at, Some(sent_at));
         assert_eq!((rotated.access_token.expose(), rotated.issued_at), ("bound", Timestamp::EPOCH));
         assert!(rotated.is_dpop_bound() && !response(None).is_dpop_bound());
+    }
+
+    #[test]
+    fn a_token_is_short_of_what_is_wanted_up_to_half_of_its_life() {
+        let facts = |lifetime: Option<u64>| {
+            let mut set = TokenSet::issued(response(None), Timestamp::EPOCH, &[]);
+            set.lifetime = lifetime.map(Duration::from_secs);
+            set.facts(Generation(1))
+        };
+        let cases = [(Some(600), 60, 540, false), (Some(600), 60, 541, true), (Some(600), 3600, 300, false)];
+        let more =
+            [(Some(600), 3600, 301, true), (Some(600), 0, 600, false), (Some(1), 60, 0, false), (None, 60, 9, false)];
+        for (lifetime, wanted, age, short) in cases.into_iter().chain(more) {
+            let now = Timestamp::EPOCH.after(Duration::from_secs(age));
+            let told = facts(lifetime).is_short_of(Duration::from_secs(wanted), now);
+            assert_eq!(told, short, "{lifetime:?} s, {wanted} s wanted after {age} s");
+        }
     }
 
     #[test]
