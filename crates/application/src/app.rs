@@ -4,6 +4,7 @@ mod asking;
 mod seating;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{AttemptOutcome, Engine};
@@ -494,6 +495,25 @@ impl Application {
             }),
             (_, _) => Err(denied(self.inner.access.denial(&route))),
         }
+    }
+
+    /// The same with `wanted` left of its life, or half of that life where it is shorter. One that is
+    /// valid, but not for so long and not to be renewed either, is denied.
+    pub async fn token_lasting(&self, grant: &GrantId, wanted: Duration) -> Result<TokenView, AppError> {
+        let token = self.token(grant).await?;
+        let route = self.route(grant)?;
+        let is_short = || {
+            let status = route.seat.status();
+            status.tokens.as_ref().is_some_and(|tokens| tokens.is_short_of(wanted, self.now()))
+        };
+        if !is_short() {
+            return Ok(token);
+        }
+        self.refresh(grant).await?;
+        if is_short() {
+            return Err(AppError::Denied(Box::new(self.inner.access.denial(&route))));
+        }
+        self.token(grant).await
     }
 
     /// Begins nothing more, and returns when every attempt under way has ended and is stored.

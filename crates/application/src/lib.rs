@@ -16,6 +16,7 @@ mod clock_watch;
 mod driver;
 pub mod events;
 mod gate;
+pub mod keys;
 pub mod login;
 pub mod notices;
 pub mod ports;
@@ -28,6 +29,7 @@ mod vault;
 pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
 pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenView};
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
+pub use keys::{KeyError, KeyRing, KeyView, LocalKey, NewKey, Shown};
 pub use login::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted, PasteError};
 pub use notices::{NoticeDesk, NoticeParts, NoticeSettings, Tried};
 pub use settings::{

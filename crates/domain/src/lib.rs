@@ -34,7 +34,6 @@ pub use failure::{Failure, FailureClass};
 pub use grant::{Binding, GrantFacts, GrantRecord, LoginEnd};
 pub use health::{AdminState, Health, HealthAction, Level, Reason};
 pub use ids::{AccountName, AttemptId, Generation, GrantId, KeyName, ServerName};
-pub use ids::{AccountName, AttemptId, Generation, GrantId, ServerName};
 pub use key::{KeyHash, KeyRight, KeyScope, LimitedKey};
 pub use notice::{Concern, Notice, NoticeId, NoticeKind, NoticePolicy, Situation};
 pub use policy::Policy;

@@ -11,6 +11,7 @@ pub mod files;
 pub mod fuzzing;
 pub mod http;
 mod jose;
+pub mod keys;
 pub mod metrics;
 pub mod notices;
 pub mod oauth;

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use everfresh_application::ServerSettings;
-use everfresh_application::ports::{JournalEntry, LoadedGrant, NoticeStore, RegistrationKey, StoreError, TokenStore};
+use everfresh_application::ports::{
+    JournalEntry, KeyFileError, KeyFiles, LoadedGrant, NoticeStore, RegistrationKey, StoreError, TokenStore,
+};
 use everfresh_domain::grant::ClientRegistration;
 use everfresh_domain::notice::ledger::Ledger;
-use everfresh_domain::{Generation, GrantId, GrantRecord, ServerName};
+use everfresh_domain::{Generation, GrantId, GrantRecord, LimitedKey, Secret, ServerName};
 
 #[derive(Default)]
 struct Disk {
@@ -179,5 +181,73 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_the_contract_of_a_token_store() {
         all(|| async { MemoryStore::default() }).await;
+    }
+}
+
+#[derive(Default)]
+struct KeyDisk {
+    limited: Vec<LimitedKey>,
+    local: Option<Secret>,
+    read_error: Option<String>,
+    write_error: Option<String>,
+}
+
+/// Key files in memory that can fail. Cloning shares them, as a new process would.
+#[derive(Clone, Default)]
+pub struct MemoryKeys {
+    disk: Arc<Mutex<KeyDisk>>,
+}
+
+impl MemoryKeys {
+    /// Every read fails with `cause`, or none does.
+    pub fn fail_reads(&self, cause: Option<&str>) {
+        self.lock().read_error = cause.map(str::to_owned);
+    }
+
+    /// Every write fails with `cause`, or none does.
+    pub fn fail_writes(&self, cause: Option<&str>) {
+        self.lock().write_error = cause.map(str::to_owned);
+    }
+
+    /// The limited keys as they are on the disk.
+    pub fn limited(&self) -> Vec<LimitedKey> {
+        self.lock().limited.clone()
+    }
+
+    /// The full local key as it was kept last.
+    pub fn local(&self) -> Option<Secret> {
+        self.lock().local.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KeyDisk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, change: impl FnOnce(&mut KeyDisk)) -> Result<(), KeyFileError> {
+        let mut disk = self.lock();
+        if let Some(cause) = disk.write_error.clone() {
+            return Err(KeyFileError::Unwritable { place: "memory".to_owned(), cause });
+        }
+        change(&mut disk);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyFiles for MemoryKeys {
+    async fn load(&self) -> Result<Vec<LimitedKey>, KeyFileError> {
+        let disk = self.lock();
+        match disk.read_error.clone() {
+            Some(cause) => Err(KeyFileError::Unreadable { place: "memory".to_owned(), cause }),
+            None => Ok(disk.limited.clone()),
+        }
+    }
+
+    async fn save(&self, keys: &[LimitedKey]) -> Result<(), KeyFileError> {
+        self.write(|disk| disk.limited = keys.to_vec())
+    }
+
+    async fn save_local_key(&self, key: &Secret) -> Result<(), KeyFileError> {
+        self.write(|disk| disk.local = Some(key.clone()))
     }
 }

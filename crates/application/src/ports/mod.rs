@@ -6,6 +6,7 @@
 mod clock;
 mod dialer;
 mod entropy;
+mod keys;
 mod metrics;
 mod notices;
 mod oauth;
@@ -16,6 +17,7 @@ mod store;
 pub use clock::Clock;
 pub use dialer::{Dialer, UpstreamIo};
 pub use entropy::Entropy;
+pub use keys::{KeyFileError, KeyFiles};
 pub use metrics::Metrics;
 pub use notices::{Again, Delivered, NotDelivered, NoticeMessage, NoticeStore, Notifier};
 pub use oauth::{
@@ -31,7 +33,7 @@ pub use store::{JournalEntry, JournalOutcome, LoadedGrant, RegistrationKey, Stor
 
 #[cfg(feature = "mocks")]
 pub use self::{
-    clock::MockClock, dialer::MockDialer, entropy::MockEntropy, metrics::MockMetrics, notices::MockNoticeStore,
-    notices::MockNotifier, oauth::MockOAuthClient, oauth::MockOAuthDiscovery, proof::MockProofKeys,
-    secrets::MockSecrets, store::MockTokenStore,
+    clock::MockClock, dialer::MockDialer, entropy::MockEntropy, keys::MockKeyFiles, metrics::MockMetrics,
+    notices::MockNoticeStore, notices::MockNotifier, oauth::MockOAuthClient, oauth::MockOAuthDiscovery,
+    proof::MockProofKeys, secrets::MockSecrets, store::MockTokenStore,
 };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
 
 mod device;
+mod keys;
 mod login;
 mod month;
 mod notices;
