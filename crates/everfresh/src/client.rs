@@ -104,7 +104,7 @@ impl Api {
         let router = Box::new(Server::router(running.surfaces));
         Ok(Self {
             transport: Transport::Local { router, application: running.application, server, base_url },
-            key: running.key,
+            key: local_key::limited().unwrap_or(running.key),
         })
     }
 
@@ -191,13 +191,14 @@ fn failure(status: u16, problem: &Value) -> Failure {
     let kind = problem["type"].as_str().unwrap_or_default();
     let name = kind.strip_prefix(everfresh_presentation::problem::TYPE_PREFIX).unwrap_or_default();
     let exit = match name {
-        "no-such-server" => Exit::NoSuchServer,
+        "no-such-server" | "no-such-key" => Exit::NoSuchServer,
         "login-needed" => Exit::LoginNeeded,
         "token-unavailable" if problem["reason"] == "retrying_network" => Exit::Unreachable,
         "provider-unreachable" | "upstream-unreachable" => Exit::Unreachable,
         "store" => Exit::Store,
         "invalid" | "not-the-answer" => Exit::Usage,
-        "defined-in-file" | "disabled" | "login-impossible" | "forbidden" | "key-needed" => Exit::Refused,
+        "defined-in-file" | "disabled" | "login-impossible" | "forbidden" | "key-needed" | "beyond-key"
+        | "key-over" | "key-given" | "too-many-keys" => Exit::Refused,
         _ => Exit::Failed,
     };
     let text = match problem["detail"].as_str() {

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everfresh_application::ports::{Clock, Entropy};
-use everfresh_application::{Application, LoginSettings, NoticeDesk, NoticeParts, Parts as ApplicationParts};
+use everfresh_application::{Application, KeyRing, LoginSettings, NoticeDesk, NoticeParts, Parts as ApplicationParts};
 use everfresh_infrastructure::custody::{CustodyError, KeyOrigin, KeySource, Keychain, master_key};
 use everfresh_infrastructure::dialer::NetDialer;
 use everfresh_infrastructure::http::HttpFactory;
+use everfresh_infrastructure::keys::KeyFolder;
 use everfresh_infrastructure::metrics::PrometheusMetrics;
 use everfresh_infrastructure::oauth::HttpOAuth;
 use everfresh_infrastructure::proof::Es256Proofs;
 use everfresh_infrastructure::secrets::SystemSecrets;
 use everfresh_infrastructure::store::{OpenError, SledStore, has_records};
 use everfresh_infrastructure::system::{SystemClock, SystemEntropy};
-use everfresh_presentation::{Guard, LocalKey, Parts as SurfaceParts};
+use everfresh_presentation::{Guard, KeyRule, Parts as SurfaceParts};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, LocalKeyRule, MasterKeySource};
@@ -169,9 +170,11 @@ pub(crate) async fn start(
     };
     let key = local_key::find_or_make(paths)?;
     let application = Application::start(parts).await.map_err(|error| Failure::new(Exit::Store, error.to_string()))?;
-    let shown = match config.local_key {
-        LocalKeyRule::Required => Some(LocalKey::new(&key)),
-        LocalKeyRule::Off => None,
+    let ring =
+        KeyRing::open(&key, Arc::new(KeyFolder::new(&paths.data)), Arc::clone(&clock), Arc::clone(&entropy)).await;
+    let rule = match config.local_key {
+        LocalKeyRule::Required => KeyRule::Required,
+        LocalKeyRule::Off => KeyRule::Off,
     };
     let kept = Arc::clone(&metrics);
     tokio::spawn(async move {
@@ -180,7 +183,7 @@ pub(crate) async fn start(
             kept.upkeep();
         }
     });
-    let guard = Arc::new(Guard::new(shown, config.allowed_hosts.clone()));
+    let guard = Arc::new(Guard::new(Arc::new(ring), rule, config.allowed_hosts.clone()));
     let ways = Ways {
         factory: Arc::clone(&factory),
         secrets,
@@ -200,5 +203,6 @@ pub(crate) async fn start(
         base_url,
         version: env!("CARGO_PKG_VERSION"),
     };
+    let key = local_key::text(&key).to_owned();
     Ok(Running { application, surfaces, ways, key })
 }

@@ -35,7 +35,7 @@ impl Paths {
 
     /// The key that clients show.
     pub(crate) fn local_key(&self) -> PathBuf {
-        self.data.join("local-key")
+        self.data.join(everfresh_infrastructure::keys::LOCAL_KEY)
     }
 
     /// Where a running daemon says where it listens.

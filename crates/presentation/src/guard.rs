@@ -4,20 +4,25 @@
 //! POSTs, images, navigations), it can make its own name resolve to this machine, and it can be
 //! served by another program on another port of this machine. It cannot forge `Host`, `Origin` or
 //! `Sec-Fetch-Site`, and it does not know the key.
+//!
+//! A program may have a limited key. What that opens is decided in [`caller`], and nowhere else.
+
+mod caller;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use everfresh_application::ports::Entropy;
-use everfresh_domain::Timestamp;
+use everfresh_application::{KeyRing, Shown};
+use everfresh_domain::{KeyHash, Timestamp};
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::problem::Problem;
+pub use caller::{Caller, Purpose};
 
 /// The header for clients whose `Authorization` is taken.
 pub const KEY_HEADER: &str = "x-everfresh-key";
@@ -38,48 +43,47 @@ fn hash(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// The local key, of which only the hash is kept.
-#[derive(Clone)]
-pub struct LocalKey(Hash);
-
-impl LocalKey {
-    /// Keeps the hash of `key`.
-    pub fn new(key: &str) -> Self {
-        Self(hash(key))
-    }
-
-    fn matches(&self, shown: &str) -> bool {
-        self.0.ct_eq(&hash(shown)).into()
-    }
+/// Whether a key must be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRule {
+    /// By everybody.
+    Required,
+    /// By nobody. Whoever shows a limited key is limited all the same.
+    Off,
 }
 
-#[derive(Default)]
+/// What one-time links have opened.
 struct Sessions {
+    /// The local key under which it was opened. Another one closes everything.
+    opened_under: KeyHash,
     links: BTreeMap<Hash, Timestamp>,
     cookies: BTreeMap<Hash, Timestamp>,
 }
 
-/// How a request is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// By the local key, or none is required.
-    Key,
-    /// By the page's cookie, from the page itself.
-    Page,
+impl Sessions {
+    fn under(key: KeyHash) -> Self {
+        Self { opened_under: key, links: BTreeMap::new(), cookies: BTreeMap::new() }
+    }
 }
 
 /// The one guard of all surfaces.
 pub struct Guard {
-    /// `None` where the configuration says `local_key = "off"`.
-    key: Option<LocalKey>,
+    keys: Arc<KeyRing>,
+    rule: KeyRule,
     hosts: Vec<String>,
     sessions: Mutex<Sessions>,
 }
 
 impl Guard {
-    /// A guard that wants `key`, and lets in requests to this machine by name and to `hosts`.
-    pub fn new(key: Option<LocalKey>, hosts: Vec<String>) -> Self {
-        Self { key, hosts, sessions: Mutex::default() }
+    /// A guard that knows `keys`, and lets in requests to this machine by name and to `hosts`.
+    pub fn new(keys: Arc<KeyRing>, rule: KeyRule, hosts: Vec<String>) -> Self {
+        let sessions = Mutex::new(Sessions::under(keys.local()));
+        Self { keys, rule, hosts, sessions }
+    }
+
+    /// The keys it knows.
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
     }
 
     /// Refuses requests under a name that is not ours (DNS rebinding) or from another origin.
@@ -123,30 +127,45 @@ impl Guard {
             || self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
     }
 
-    /// Whether `shown`, from the path form, is the local key.
-    pub fn admits_key(&self, shown: &str) -> bool {
-        self.key.as_ref().is_none_or(|key| key.matches(shown))
-    }
-
-    /// Whether the headers carry the local key. Does not say which of them did.
-    pub fn admits_headers(&self, headers: &HeaderMap) -> bool {
-        let Some(key) = &self.key else { return true };
-        let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer =
-            bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let own = headers.get(KEY_HEADER).and_then(|value| value.to_str().ok());
-        own.into_iter().chain(bearer.map(|(_, key)| key.trim())).any(|shown| key.matches(shown))
+    /// How the caller is known by the keys that it shows: in the path, where the request is of that
+    /// form, else in the headers. `None` where it shows none.
+    ///
+    /// Nobody is more than the least key shown: a limited one limits also beside the full one.
+    pub fn known_by_key(&self, in_path: Option<&str>, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+        let open = (self.rule == KeyRule::Off).then_some(Caller::Key);
+        let mut known = match in_path.map(|key| self.keys.recognise(key)) {
+            Some(Shown::Local) => Some(Caller::Key),
+            Some(Shown::Limited(held)) => return Ok(Some(Caller::Limited(held))),
+            Some(Shown::Over(held)) => return Err(caller::over(&held.key)),
+            Some(Shown::Unknown) if open.is_none() => return Ok(None),
+            Some(Shown::Unknown) | None => open,
+        };
+        for shown in keys_in(headers) {
+            match self.keys.recognise(shown) {
+                Shown::Local if in_path.is_none() => known = Some(Caller::Key),
+                Shown::Local | Shown::Unknown => {}
+                Shown::Limited(held) => return Ok(Some(Caller::Limited(held))),
+                Shown::Over(held) => return Err(caller::over(&held.key)),
+            }
+        }
+        Ok(known)
     }
 
     /// How the caller of an API route is known; the problem says how to be.
     pub fn caller(&self, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Problem> {
-        if self.admits_headers(headers) {
-            return Ok(Caller::Key);
+        if let Some(caller) = self.known_by_key(None, headers)? {
+            return Ok(caller);
         }
         if self.has_cookie(now, headers) && is_from_own_page(headers) {
             return Ok(Caller::Page);
         }
         Err(Self::key_needed())
+    }
+
+    /// Refuses whoever shows a limited key what is open to all others: a program that tries has been
+    /// given more to do than its key.
+    pub fn check_unlimited(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.known_by_key(None, headers)?.map_or(Ok(()), |caller| caller.may(&Purpose::Owner))
     }
 
     /// What a caller without the key is told. Never 401: clients would start their own OAuth.
@@ -188,8 +207,21 @@ impl Guard {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Sessions> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        let (mut sessions, key) = (self.sessions.lock().unwrap_or_else(PoisonError::into_inner), self.keys.local());
+        if sessions.opened_under != key {
+            *sessions = Sessions::under(key);
+        }
+        sessions
     }
+}
+
+/// The keys that headers may carry, known or not.
+fn keys_in(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer =
+        bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let own = headers.get(KEY_HEADER).and_then(|value| value.to_str().ok());
+    own.into_iter().chain(bearer.map(|(_, key)| key.trim()))
 }
 
 /// A cookie says who the browser is, not which page sent it: ports of one machine share cookies.
@@ -220,112 +252,4 @@ fn name_in(authority: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderName;
-
-    use super::*;
-
-    struct Counting(Mutex<u8>);
-
-    impl Entropy for Counting {
-        fn bytes(&self) -> [u8; 32] {
-            let mut next = self.0.lock().unwrap();
-            *next += 1;
-            [*next; 32]
-        }
-    }
-
-    const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
-
-    fn guard() -> Guard {
-        Guard::new(Some(LocalKey::new("the-key")), vec!["proxy.test".to_owned()])
-    }
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let header = |(name, value): &(&'static str, &str)| {
-            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-        };
-        pairs.iter().map(header).collect()
-    }
-
-    fn place(pairs: &[(&'static str, &str)]) -> bool {
-        guard().check_place(&Uri::from_static("/mcp/linear"), &headers(pairs)).is_ok()
-    }
-
-    #[test]
-    fn only_names_of_this_machine_are_served() {
-        for host in ["127.0.0.1:7411", "localhost:7411", "LOCALHOST", "[::1]:7411", "127.0.0.1", "proxy.test:80"] {
-            assert!(place(&[("host", host)]), "{host}");
-        }
-        for host in ["evil.example", "evil.example:7411", "127.0.0.1.evil.example", "10.0.0.1:7411", "", "[fe80::1]"] {
-            assert!(!place(&[("host", host)]), "{host}");
-        }
-        assert!(!place(&[]));
-        assert!(!place(&[("host", "localhost"), ("host", "evil.example")]));
-    }
-
-    #[test]
-    fn only_pages_of_the_same_origin_may_call() {
-        assert!(place(&[("host", "localhost:7411"), ("origin", "http://localhost:7411")]));
-        let others =
-            ["null", "http://evil.example", "http://localhost:3000", "http://127.0.0.1:7411", "localhost:7411", ""];
-        for origin in others {
-            assert!(!place(&[("host", "localhost:7411"), ("origin", origin)]), "{origin}");
-        }
-    }
-
-    #[test]
-    fn the_key_comes_in_either_header() {
-        for pair in
-            [("x-everfresh-key", "the-key"), ("authorization", "Bearer the-key"), ("authorization", "bearer the-key")]
-        {
-            assert!(guard().admits_headers(&headers(&[pair])), "{pair:?}");
-        }
-        for pair in [
-            ("x-everfresh-key", "other"),
-            ("authorization", "Basic the-key"),
-            ("authorization", "the-key"),
-            ("x-a", "the-key"),
-        ] {
-            assert!(!guard().admits_headers(&headers(&[pair])), "{pair:?}");
-        }
-        assert!(Guard::new(None, vec![]).admits_headers(&headers(&[])));
-    }
-
-    #[test]
-    fn a_link_opens_once_and_in_time() {
-        let (guard, entropy) = (guard(), Counting(Mutex::new(0)));
-        let link = guard.new_link(NOW, &entropy);
-        assert!(guard.redeem(NOW, "something else", &entropy).is_none());
-        assert!(guard.redeem(NOW, &link, &entropy).is_some());
-        assert!(guard.redeem(NOW, &link, &entropy).is_none());
-        let late = guard.new_link(NOW, &entropy);
-        assert!(guard.redeem(NOW.after(LINK_LIFETIME), &late, &entropy).is_none());
-    }
-
-    #[test]
-    fn the_cookie_counts_only_from_the_page_itself() {
-        let (guard, entropy) = (guard(), Counting(Mutex::new(0)));
-        let link = guard.new_link(NOW, &entropy);
-        let cookie = guard.redeem(NOW, &link, &entropy).unwrap();
-        let cookie = cookie.split(';').next().unwrap();
-        let caller = |site: &str| guard.caller(NOW, &headers(&[("cookie", cookie), ("sec-fetch-site", site)])).ok();
-        assert_eq!(caller("same-origin"), Some(Caller::Page));
-        assert_eq!(caller("same-site"), None, "another port of this machine");
-        assert_eq!(caller("cross-site"), None);
-        assert!(guard.caller(NOW, &headers(&[("cookie", cookie)])).is_err(), "a browser always says where from");
-        let forged = [("cookie", "everfresh=0000"), ("sec-fetch-site", "same-origin")];
-        assert!(guard.caller(NOW, &headers(&forged)).is_err());
-        let late = NOW.after(COOKIE_LIFETIME);
-        assert!(guard.caller(late, &headers(&[("cookie", cookie), ("sec-fetch-site", "same-origin")])).is_err());
-    }
-
-    #[test]
-    fn links_do_not_pile_up() {
-        let (guard, entropy) = (guard(), Counting(Mutex::new(0)));
-        for _ in 0..REMEMBERED_MAX * 2 {
-            guard.new_link(NOW, &entropy);
-        }
-        assert_eq!(guard.lock().links.len(), REMEMBERED_MAX);
-    }
-}
+mod tests;

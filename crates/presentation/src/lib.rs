@@ -21,5 +21,5 @@ pub mod problem;
 pub mod proxy;
 mod server;
 
-pub use guard::{Guard, LocalKey};
+pub use guard::{Guard, KeyRule};
 pub use server::{Parts, Server};

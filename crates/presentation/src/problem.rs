@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use everfresh_application::ports::{DiscoveryError, RegistrationError, StoreError};
-use everfresh_application::{AppError, Denial, LoginError};
+use everfresh_application::{AppError, Denial, KeyError, LoginError};
 use everfresh_domain::health::HealthAction;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
@@ -122,6 +122,19 @@ impl From<AppError> for Problem {
             AppError::Login(error) => login(&error, detail),
             AppError::Denied(denial) => Self::denied(&denial),
         }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        let (status, name, title) = match &error {
+            KeyError::NoSuchKey(_) => (StatusCode::NOT_FOUND, "no-such-key", "No such key"),
+            KeyError::NameTaken(_) => (StatusCode::CONFLICT, "name-taken", "Name taken"),
+            KeyError::TooMany => (StatusCode::CONFLICT, "too-many-keys", "Too many keys"),
+            KeyError::LocalKeyIsGiven => (StatusCode::CONFLICT, "key-given", "Given by the environment"),
+            KeyError::Files(_) => (StatusCode::INSUFFICIENT_STORAGE, "store", "The store failed"),
+        };
+        Self::new(status, name, title, error.to_string())
     }
 }
 

@@ -165,7 +165,7 @@ pub(super) fn gate(
 fn key_for(_client: &Client, global: &Global, paths: &Paths) -> Result<Option<Secret>, Failure> {
     match loading::load(paths, global)?.local_key {
         LocalKeyRule::Off => Ok(None),
-        LocalKeyRule::Required => local_key::find_or_make(paths).map(Secret::new).map(Some),
+        LocalKeyRule::Required => local_key::find_or_make(paths).map(|key| Some(Secret::new(local_key::text(&key)))),
     }
 }
 

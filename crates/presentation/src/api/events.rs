@@ -29,7 +29,7 @@ struct Data<'a> {
     server: Option<Server>,
 }
 
-/// The stream. `Last-Event-ID` of this run resumes it; any other begins with a snapshot.
+/// The stream, which ends once there is another local key. `Last-Event-ID` of this run resumes it; any other begins with a snapshot.
 #[utoipa::path(get, path = "/events", responses((status = 200, content_type = "text/event-stream")))]
 pub(super) async fn events(
     State(shared): State<Shared>,
@@ -42,8 +42,13 @@ pub(super) async fn events(
     let Subscription { missed, resumed, live } = hub.subscribe(after);
     let fresh = (!resumed).then(|| snapshot(&shared, last_id));
     let first: Vec<Event> = fresh.into_iter().chain(missed.iter().map(|event| told(&shared, event))).collect();
-    let later = stream::unfold((live, shared), |(mut live, shared)| async move {
-        let event = match live.recv().await {
+    let opened_under = shared.guard.keys().local();
+    let later = stream::unfold((live, shared), move |(mut live, shared)| async move {
+        let received = live.recv().await;
+        if shared.guard.keys().local() != opened_under {
+            return None;
+        }
+        let event = match received {
             Ok(event) => told(&shared, &event),
             // Too slow a listener has missed some: the snapshot says where things stand.
             Err(RecvError::Lagged(_)) => snapshot(&shared, shared.application.events().last_id()),

@@ -5,6 +5,7 @@
 
 pub(crate) mod callback;
 mod events;
+mod keys;
 mod logins;
 mod notify;
 mod openapi;
@@ -18,15 +19,15 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use everfresh_domain::GrantId;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::request::Parts as Head;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::guard::{Caller, Guard};
+use crate::guard::{Caller, Guard, Purpose};
 use crate::page;
 use crate::problem::Problem;
 use crate::server::Parts;
@@ -77,6 +78,11 @@ pub(crate) fn router(parts: Parts) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
     let tokens = Router::new()
         .route("/api/v1/servers/{name}/token", get(servers::token))
+        .route("/api/v1/key", get(keys::own))
+        .route("/api/v1/keys", get(keys::list).post(keys::add))
+        .route("/api/v1/keys/{name}", delete(keys::remove))
+        .route("/api/v1/keys/{name}/rotate", post(keys::rotate))
+        .route("/api/v1/local-key/rotate", post(keys::rotate_local))
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(programs_only))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
@@ -119,7 +125,9 @@ async fn check_place(State(shared): State<Shared>, request: Request, next: Next)
 
 async fn demand_key(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let site = Guard::check_site(request.headers());
-    match site.and_then(|()| shared.guard.caller(shared.application.now(), request.headers())) {
+    let caller = site.and_then(|()| shared.guard.caller(shared.application.now(), request.headers()));
+    let purpose = purpose(request.method(), request.uri().path());
+    match caller.and_then(|caller| caller.may(&purpose).map(|()| caller)) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -128,10 +136,29 @@ async fn demand_key(State(shared): State<Shared>, mut request: Request, next: Ne
     }
 }
 
+/// What a request is for. Whatever is not known to be less is for the owner of the logins.
+fn purpose(method: &Method, path: &str) -> Purpose {
+    let own = (Purpose::OwnKey, "/api/v1/key");
+    let all = (Purpose::Logins, "/api/v1/servers");
+    if let Some((purpose, _)) = [own, all].into_iter().find(|(_, whole)| *method == Method::GET && *whole == path) {
+        return purpose;
+    }
+    let Some(named) = path.strip_prefix("/api/v1/servers/") else { return Purpose::Owner };
+    let (name, what) = named.split_once('/').unwrap_or((named, ""));
+    let is_token = match what {
+        "" | "token" => *method == Method::GET,
+        "refresh" => *method == Method::POST,
+        _ => false,
+    };
+    // A name that the handlers would decode to another one is none here.
+    let grant = name.replace("%40", "@").parse().ok().filter(|_| is_token);
+    grant.map_or(Purpose::Owner, Purpose::Token)
+}
+
 /// A cookie is sent to every port of this machine: what it opens must not be worth a theft.
 async fn programs_only(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
     match caller {
-        Caller::Key => next.run(request).await,
+        Caller::Key | Caller::Limited(_) => next.run(request).await,
         Caller::Page => Guard::key_needed().into_response(),
     }
 }
@@ -152,7 +179,7 @@ async fn harden(mut response: Response) -> Response {
     response
 }
 
-/// The grant in a path: `name` or `name@account`.
+/// The grant in a path, `name` or `name@account`, as it is for whoever asks.
 pub(crate) struct Grant(pub(crate) GrantId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Grant {
@@ -161,8 +188,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Grant {
     async fn from_request_parts(head: &mut Head, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::<String>::from_request_parts(head, state).await;
         let name = path.map_err(|error| Problem::not_found(error.to_string()))?.0;
-        let no_such = || everfresh_application::AppError::NoSuchServer(name.clone()).into();
-        name.parse().map(Self).map_err(|_| no_such())
+        let no_such = || Problem::from(everfresh_application::AppError::NoSuchServer(name.clone()));
+        let grant = name.parse().map_err(|_| no_such())?;
+        match head.extensions.get::<Caller>() {
+            Some(caller) => caller.grant(grant).map(Self),
+            None => Err(Guard::key_needed()),
+        }
     }
 }
 

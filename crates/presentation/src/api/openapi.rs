@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{callback, events, logins, notify, servers, status, views};
+use super::{callback, events, keys, logins, notify, servers, status, views};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,12 @@ use super::{callback, events, logins, notify, servers, status, views};
         logins::outcome,
         logins::answer,
         notify::test,
+        keys::own,
+        keys::list,
+        keys::add,
+        keys::rotate,
+        keys::remove,
+        keys::rotate_local,
         status::healthz,
         status::readyz,
         status::metrics,
@@ -41,6 +47,12 @@ use super::{callback, events, logins, notify, servers, status, views};
         views::Change,
         views::Refreshed,
         views::AccessToken,
+        keys::Key,
+        keys::Keys,
+        keys::KeyWish,
+        keys::MadeKey,
+        keys::LocalKeySecret,
+        keys::OwnKey,
         views::LoginWish,
         views::LoginStarted,
         views::DevicePrompt,

@@ -1,7 +1,9 @@
 //! Servers and their grants.
 
-use axum::Json;
+use std::time::Duration;
+
 use axum::extract::State;
+use axum::{Extension, Json};
 use everfresh_application::ports::{JournalEntry, JournalOutcome};
 use everfresh_application::{RefreshOutcome, ServerSettings};
 use everfresh_domain::{AccountName, GrantId, ServerName};
@@ -11,16 +13,20 @@ use utoipa::ToSchema;
 
 use super::views::{AccessToken, Change, NewServer, Refreshed, Server, Servers};
 use super::{Asked, Body, Grant, Shared};
+use crate::guard::Caller;
 use crate::problem::Problem;
 
 /// Entries of a journal that are shown unless more are asked for.
 const JOURNAL_SHOWN: usize = 50;
 
-/// Every grant.
+/// Every grant that the caller's key opens.
 #[utoipa::path(get, path = "/api/v1/servers", responses((status = 200, body = Servers)))]
-pub(super) async fn list(State(shared): State<Shared>) -> Json<Servers> {
-    let servers = shared.application.servers().iter().map(Server::from).collect();
-    Json(Servers { servers, problems: shared.application.not_ready() })
+pub(super) async fn list(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Json<Servers> {
+    let views = shared.application.servers();
+    let servers = views.iter().filter(|view| caller.sees(&view.status.id)).map(Server::from).collect();
+    // Problems may name what a limited key is not told of.
+    let problems = if let Caller::Limited(_) = caller { Vec::new() } else { shared.application.not_ready() };
+    Json(Servers { servers, problems })
 }
 
 /// One grant.
@@ -119,11 +125,27 @@ pub(super) async fn refresh(State(shared): State<Shared>, Grant(grant): Grant) -
     Ok(Json(Refreshed { outcome, server }))
 }
 
-/// A valid access token, after a refresh if one is needed.
-#[utoipa::path(get, path = "/api/v1/servers/{name}/token", params(("name" = String, Path)),
+/// How much of a token's life is to be left.
+#[derive(Deserialize)]
+pub(super) struct TokenQuery {
+    /// Seconds; half of its life is always enough.
+    min_validity: Option<u64>,
+}
+
+/// A valid access token, after a refresh if one is needed: because it is over, or because less than
+/// `min_validity` seconds are left of it.
+#[utoipa::path(get, path = "/api/v1/servers/{name}/token",
+    params(("name" = String, Path), ("min_validity" = Option<u64>, Query)),
     responses((status = 200, body = AccessToken), (status = 404), (status = 503)))]
-pub(super) async fn token(State(shared): State<Shared>, Grant(grant): Grant) -> Result<Json<AccessToken>, Problem> {
-    let token = shared.application.token(&grant).await?;
+pub(super) async fn token(
+    State(shared): State<Shared>,
+    Grant(grant): Grant,
+    Asked(query): Asked<TokenQuery>,
+) -> Result<Json<AccessToken>, Problem> {
+    let token = match query.min_validity {
+        Some(seconds) => shared.application.token_lasting(&grant, Duration::from_secs(seconds)).await?,
+        None => shared.application.token(&grant).await?,
+    };
     Ok(Json(AccessToken {
         access_token: token.access_token.expose().to_owned(),
         token_type: token.token_type,

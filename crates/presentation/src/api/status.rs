@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -36,7 +36,10 @@ pub(super) async fn readyz(State(shared): State<Shared>) -> (StatusCode, Json<Re
 
 /// Prometheus text.
 #[utoipa::path(get, path = "/metrics", responses((status = 200)))]
-pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
+pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    if let Err(problem) = shared.guard.check_unlimited(&headers) {
+        return problem.into_response();
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (shared.metrics)()).into_response()
 }
 

@@ -12,6 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
 use crate::api::Shared;
+use crate::guard::Caller;
 
 /// Only from here, and nothing inline.
 pub(crate) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -41,7 +42,8 @@ pub(crate) async fn page(
             return (StatusCode::FORBIDDEN, message("The page is closed", text)).into_response();
         }
     }
-    let known = shared.guard.has_cookie(now, &headers) || shared.guard.admits_headers(&headers);
+    let key = shared.guard.known_by_key(None, &headers);
+    let known = shared.guard.has_cookie(now, &headers) || matches!(key, Ok(Some(Caller::Key)));
     if known {
         live().into_response()
     } else {

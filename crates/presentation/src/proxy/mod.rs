@@ -34,7 +34,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tracing::Instrument;
 
-use crate::guard::Guard;
+use crate::guard::{Caller, Guard};
 use crate::problem::Problem;
 pub use answer::{BodyError, ProxyBody};
 pub use endpoint::{EndpointError, Seals};
@@ -125,12 +125,17 @@ impl Proxy {
 
     async fn serve_parts(&self, head: Head, body: Incoming) -> Response<ProxyBody> {
         let began = Instant::now();
-        let (path, tail) = match self.admitted(&head.uri, &head.headers) {
-            Ok(DataPath { name, tail, .. }) => (name, tail),
+        let admitted = self.admitted(&head.uri, &head.headers);
+        let (name, tail) = match admitted.and_then(|(caller, path)| Ok((caller.server(path.name)?, path.tail))) {
+            Ok(admitted) => admitted,
+            // What a key is refused is told in the client's own way, what a stranger is refused is not.
+            Err(problem) if problem.reason.is_some() => {
+                return plain(&Refusal::of(problem), readable(&head.method, body).await.as_ref());
+            }
             Err(problem) => return plain(&Refusal::of(problem), None),
         };
-        let Some(prepared) = self.prepared(path) else {
-            let problem = everfresh_application::AppError::NoSuchServer(path.to_owned());
+        let Some(prepared) = self.prepared(&name) else {
+            let problem = everfresh_application::AppError::NoSuchServer(name.into_owned());
             return plain(&Refusal::of(problem.into()), readable(&head.method, body).await.as_ref());
         };
         let target = unsupported(&head.method, &head.headers)
@@ -164,32 +169,20 @@ impl Proxy {
         response
     }
 
-    /// Checks where the request comes from and that it knows the key.
-    fn admitted<'a>(&self, uri: &'a Uri, headers: &HeaderMap) -> Result<DataPath<'a>, Problem> {
+    /// Checks where the request comes from and that it knows a key.
+    fn admitted<'a>(&self, uri: &'a Uri, headers: &HeaderMap) -> Result<(Caller, DataPath<'a>), Problem> {
         let guard = &self.shared.guard;
         guard.check_place(uri, headers)?;
         Guard::check_site(headers)?;
         let path = data_path(uri.path());
-        let known = match &path {
-            Some(DataPath { key: Some(key), .. }) => guard.admits_key(key),
-            Some(DataPath { key: None, .. }) | None => guard.admits_headers(headers),
-        };
-        match path {
-            _ if !known => Err(Guard::key_needed()),
-            Some(path) => Ok(path),
-            None => Err(Problem::not_found("there is nothing here; servers are under /mcp/NAME")),
-        }
+        let caller = guard.known_by_key(path.as_ref().and_then(|path| path.key), headers)?;
+        let caller = caller.ok_or_else(Guard::key_needed)?;
+        let path = path.ok_or_else(|| Problem::not_found("there is nothing here; servers are under /mcp/NAME"))?;
+        Ok((caller, path))
     }
 
     /// The route of `name`, prepared once for each version of its settings.
     fn prepared(&self, name: &str) -> Option<Arc<Prepared>> {
-        let decoded;
-        let name = if name.contains('%') {
-            decoded = name.replace("%40", "@");
-            decoded.as_str()
-        } else {
-            name
-        };
         let route = self.shared.access.route(name)?;
         let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(prepared) = all.get(name).filter(|prepared| Arc::ptr_eq(&prepared.route, &route)) {

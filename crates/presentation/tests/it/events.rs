@@ -18,14 +18,14 @@ use crate::home::{Home, KEY, TcpDialer, application, surfaces, within};
 
 /// One event.
 #[derive(Debug)]
-struct Event {
+pub(crate) struct Event {
     id: String,
-    name: String,
+    pub(crate) name: String,
     data: Value,
 }
 
 /// The stream, event by event. Comments are passed over.
-struct Events<B> {
+pub(crate) struct Events<B> {
     body: B,
     text: String,
 }
@@ -48,7 +48,7 @@ impl<B: Body<Data = Bytes> + Unpin> Events<B> {
         }
     }
 
-    async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         loop {
             let block = self.block().await;
             let field = |name: &str| {
@@ -59,6 +59,12 @@ impl<B: Body<Data = Bytes> + Unpin> Events<B> {
                 return Event { id, name, data: serde_json::from_str(&data).unwrap() };
             }
         }
+    }
+
+    /// Whether the stream ends, and nothing more is told.
+    pub(crate) async fn is_over(&mut self) -> bool {
+        let rest = within("the end of the stream", self.body.frame()).await;
+        rest.is_none() && self.text.is_empty()
     }
 
     /// The next event of that name.
@@ -75,7 +81,7 @@ impl<B: Body<Data = Bytes> + Unpin> Events<B> {
     }
 }
 
-async fn listen(home: &Home, last: Option<&str>) -> Events<hyper::body::Incoming> {
+pub(crate) async fn listen(home: &Home, last: Option<&str>) -> Events<hyper::body::Incoming> {
     let mut request = home.keyed(Method::GET, "/events").header("accept", "text/event-stream");
     if let Some(last) = last {
         request = request.header("last-event-id", last);
@@ -146,7 +152,7 @@ async fn a_change_is_told_within_a_second() {
 async fn a_silent_stream_says_every_15_seconds_that_it_is_alive() {
     let model = Arc::new(Mutex::new(Model::new(Behaviour::default())));
     let application = application(model, Arc::new(VirtualClock::default()), Policy::default()).await;
-    let parts = surfaces(&application, Some(KEY), Arc::new(TcpDialer::default()), "http://localhost:7411");
+    let parts = surfaces(&application, Some(KEY), Arc::new(TcpDialer::default()), "http://localhost:7411").await;
     let request = http::Request::get("/events").header("host", "localhost").header("x-everfresh-key", KEY);
     let response = Server::router(parts).oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
     let mut events = Events::of(response.into_body());

@@ -10,15 +10,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use everfresh_application::ports::{Clock, Dialer, Secrets, UpstreamIo};
 use everfresh_application::{
-    Application, CallbackQuery, LoginSettings, NoticeDesk, NoticeParts, NoticeSettings, SecretSource, ServerSettings,
+    Application, CallbackQuery, KeyRing, LocalKey, LoginSettings, NoticeDesk, NoticeParts, NoticeSettings,
+    SecretSource, ServerSettings,
 };
 use everfresh_domain::login::LoginOutcome;
 use everfresh_domain::{NoticeKind, NoticePolicy, Policy, Secret, Timestamp};
-use everfresh_presentation::{Guard, LocalKey, Parts, Server};
+use everfresh_presentation::{Guard, KeyRule, Parts, Server};
 use everfresh_testkit::canary;
 use everfresh_testkit::clock::SeededEntropy;
 use everfresh_testkit::mcp::McpServer;
-use everfresh_testkit::memory::MemoryStore;
+use everfresh_testkit::memory::{MemoryKeys, MemoryStore};
 use everfresh_testkit::metrics::CountingMetrics;
 use everfresh_testkit::proof::TestProofs;
 use everfresh_testkit::provider::{Behaviour, Counters, Model, ModelClient, ProviderServer};
@@ -151,11 +152,37 @@ pub(crate) async fn application(model: Arc<Mutex<Model>>, clock: Arc<dyn Clock>,
     Application::start(parts).await.unwrap()
 }
 
+/// The time as an application has it.
+struct ApplicationClock(Application);
+
+impl Clock for ApplicationClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.now().since(Timestamp::EPOCH)
+    }
+}
+
+/// The ring with `key` as the full local key. `clock` says when a limited one is over.
+async fn ring(key: &str, clock: Arc<dyn Clock>) -> Arc<KeyRing> {
+    let (local, entropy) = (LocalKey::Kept(Secret::new(key)), Arc::new(SeededEntropy::new(next_seed())));
+    Arc::new(KeyRing::open(&local, Arc::new(MemoryKeys::default()), clock, entropy).await)
+}
+
 /// The surfaces of an application.
-pub(crate) fn surfaces(application: &Application, key: Option<&str>, dialer: Arc<TcpDialer>, base_url: &str) -> Parts {
+pub(crate) async fn surfaces(
+    application: &Application,
+    key: Option<&str>,
+    dialer: Arc<TcpDialer>,
+    base_url: &str,
+) -> Parts {
+    let rule = if key.is_some() { KeyRule::Required } else { KeyRule::Off };
+    let ring = ring(key.unwrap_or(KEY), Arc::new(ApplicationClock(application.clone()))).await;
     Parts {
         application: application.clone(),
-        guard: Arc::new(Guard::new(key.map(LocalKey::new), vec!["proxy.test".to_owned()])),
+        guard: Arc::new(Guard::new(ring, rule, vec!["proxy.test".to_owned()])),
         dialer,
         notices: notices(application),
         metrics: Arc::new(|| "everfresh_up 1\n".to_owned()),
@@ -200,6 +227,7 @@ pub(crate) struct Home {
     pub(crate) dialer: Arc<TcpDialer>,
     pub(crate) address: SocketAddr,
     pub(crate) server: Server,
+    pub(crate) guard: Arc<Guard>,
 }
 
 impl Home {
@@ -225,9 +253,10 @@ impl Home {
         let application = application(provider.model(), Arc::clone(&clock) as _, policy).await;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let parts = surfaces(&application, key, Arc::clone(&dialer), &format!("http://{address}"));
+        let parts = surfaces(&application, key, Arc::clone(&dialer), &format!("http://{address}")).await;
+        let guard = Arc::clone(&parts.guard);
         let server = Server::start(&[listener], parts, 2).unwrap();
-        Self { provider, upstream, application, clock, dialer, address, server }
+        Self { provider, upstream, application, clock, dialer, address, server, guard }
     }
 
     /// Adds a server and logs in to it.

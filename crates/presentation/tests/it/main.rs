@@ -10,6 +10,7 @@ mod events;
 mod framing;
 mod guard;
 mod home;
+mod keys;
 mod logins;
 mod refusals;
 mod streams;
