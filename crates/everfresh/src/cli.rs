@@ -7,6 +7,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::connect::Connect;
+use crate::keys::Key;
+use crate::token::Token;
+use crate::token::git::GitCredential;
 
 /// A local proxy that owns OAuth logins and keeps them fresh.
 #[derive(Debug, Parser)]
@@ -54,17 +57,6 @@ pub(crate) enum Output {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TokenOutput {
-    /// The token alone.
-    #[default]
-    Raw,
-    /// With its type, end and scopes.
-    Json,
-    /// As an Authorization header.
-    Header,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon in the foreground (the default).
@@ -97,6 +89,11 @@ pub(crate) enum Command {
     Refresh(Name),
     /// Print a valid access token, refreshing first if needed.
     Token(Token),
+    /// Answer git, as a credential helper.
+    GitCredential(GitCredential),
+    /// Local keys: the full one, and limited ones for programs that need less.
+    #[command(subcommand)]
+    Key(Key),
     /// Print how a client reaches a server.
     Url(Name),
     /// Write servers into a client's configuration; alone, show which clients have which.
@@ -301,15 +298,6 @@ pub(crate) struct Journal {
     /// Attempts at most.
     #[arg(long, default_value_t = 50)]
     pub(crate) limit: usize,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Token {
-    /// NAME or NAME@ACCOUNT.
-    pub(crate) name: String,
-    /// How to print it.
-    #[arg(short, long, default_value = "raw")]
-    pub(crate) output: TokenOutput,
 }
 
 #[derive(Debug, Args)]

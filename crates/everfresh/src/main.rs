@@ -12,6 +12,7 @@ mod connect;
 mod daemon_log;
 mod demo;
 mod exit;
+mod keys;
 mod loading;
 mod local_key;
 mod logging;
@@ -21,6 +22,7 @@ mod paths;
 mod serve;
 mod service;
 mod stdio;
+mod token;
 mod traces;
 
 use std::process::ExitCode;

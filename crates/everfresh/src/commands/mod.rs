@@ -12,7 +12,9 @@ use everfresh_domain::Timestamp;
 use crate::cli::{Command, Global, Upstream};
 use crate::client::{Api, Need};
 use crate::exit::{Exit, Failure};
+use crate::keys;
 use crate::paths::Paths;
+use crate::token;
 
 pub(crate) use notify::Notify;
 
@@ -27,18 +29,18 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
     let logs_in = matches!(&command, Command::Login(_)) || matches!(&command, Command::Add(add) if !add.no_login);
     let need = if logs_in {
         Need::Login
-    } else if matches!(&command, Command::Refresh(_) | Command::Token(_)) {
+    } else if matches!(&command, Command::Refresh(_) | Command::Token(_) | Command::GitCredential(_)) {
         Need::Refresh
     } else {
         Need::Look
     };
     let api = Api::open(global, paths, need).await?;
-    let ended = with(&api, command, global).await;
+    let ended = with(&api, command, global, paths).await;
     api.close().await;
     ended
 }
 
-async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Failure> {
+async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Result<Exit, Failure> {
     match command {
         Command::Add(add) => login::add(api, global, *add).await,
         Command::Login(login) => login::login(api, global, &login.name, &login.how).await,
@@ -50,7 +52,9 @@ async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Fail
         Command::Show(show) => list::show(api, &show.name, show.output).await,
         Command::Journal(journal) => list::journal(api, &journal).await,
         Command::Refresh(name) => servers::refresh(api, &name.name).await,
-        Command::Token(token) => servers::token(api, &token).await,
+        Command::Token(asked) => token::token(api, &asked).await,
+        Command::GitCredential(asked) => token::git::git_credential(api, &asked).await,
+        Command::Key(key) => keys::run(api, paths, key).await,
         Command::Url(name) => servers::url(api, &name.name).await,
         Command::Open(open) => login::open_page(api, global, &open).await,
         Command::Notify(Notify::Test(test)) => notify::test(api, &test).await,
@@ -66,7 +70,7 @@ async fn with(api: &Api, command: Command, global: &Global) -> Result<Exit, Fail
 }
 
 /// The API's path of a login, if its name is one.
-fn path_of(name: &str) -> Result<String, Failure> {
+pub(crate) fn path_of(name: &str) -> Result<String, Failure> {
     let grant = grant_in(name).map_err(|failure| Failure { exit: Exit::NoSuchServer, ..failure })?;
     Ok(format!("/api/v1/servers/{grant}"))
 }

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::path_of;
-use crate::cli::{Token, TokenOutput};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -52,26 +51,6 @@ pub(super) fn exit_for(health: &Value) -> Exit {
         (_, Some("disabled")) => Exit::Refused,
         _ => Exit::Failed,
     }
-}
-
-pub(super) async fn token(api: &Api, token: &Token) -> Result<Exit, Failure> {
-    let answer = api.get(&format!("{}/token", path_of(&token.name)?)).await?;
-    let text = answer["access_token"].as_str().unwrap_or_default();
-    let bound = answer["token_type"].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
-    if bound && token.output != TokenOutput::Json {
-        let name = &token.name;
-        let text = format!(
-            "{name}: the token is bound to a key that only everfresh has (DPoP), and is of no use without it; \
-             send requests through everfresh instead (everfresh url {name}), or look at the token with -o json"
-        );
-        return Err(Failure::new(Exit::Refused, text));
-    }
-    match token.output {
-        TokenOutput::Raw => output::line(text),
-        TokenOutput::Header => output::line(format!("Authorization: {} {text}", output::text(&answer["token_type"]))),
-        TokenOutput::Json => output::json(&answer),
-    }
-    Ok(Exit::Done)
 }
 
 pub(super) async fn url(api: &Api, name: &str) -> Result<Exit, Failure> {

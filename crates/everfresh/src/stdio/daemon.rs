@@ -103,6 +103,15 @@ impl Daemon {
         }
     }
 
+    /// The place with the key that is kept there, where `place` has another: keys are rotated while
+    /// bridges run.
+    pub(super) fn rekeyed(&self, place: &Arc<Place>) -> Option<Arc<Place>> {
+        let key = local_key::find(&self.paths).ok().flatten().filter(|key| *key != place.key)?;
+        let place = Arc::new(Place { base_url: place.base_url.clone(), key });
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&place));
+        Some(place)
+    }
+
     fn known(&self) -> Option<Arc<Place>> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

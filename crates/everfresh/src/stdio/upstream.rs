@@ -1,11 +1,12 @@
 //! Requests of the data plane, through whichever daemon there is.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::{Client, Response, redirect};
 
 use super::daemon::{Daemon, Place};
@@ -67,12 +68,13 @@ impl Upstream {
     ) -> Result<Response, SendError> {
         let mut place = self.daemon.reach().await?;
         for last in (0..TRIES).map(|try_| try_ + 1 == TRIES) {
-            let request = self
-                .request(Method::POST, &place, headers)
-                .header(CONTENT_TYPE, "application/json")
-                .header(ACCEPT, "application/json, text/event-stream")
-                .body(body.clone());
-            match request.send().await {
+            let request = |place: &Place| {
+                self.request(Method::POST, place, headers)
+                    .header(CONTENT_TYPE, "application/json")
+                    .header(ACCEPT, "application/json, text/event-stream")
+                    .body(body.clone())
+            };
+            match self.sent(&place, request).await {
                 Ok(response) => return Ok(response),
                 Err(error) if !last && (error.is_connect() || may_repeat) => {
                     tracing::info!(cause = told(&error), "everfresh did not answer; trying again");
@@ -103,18 +105,39 @@ impl Upstream {
         }
     }
 
-    async fn get(&self, place: &Place, headers: &HeaderMap, last_id: Option<&str>) -> Result<Response, SendError> {
-        let mut request = self.request(Method::GET, place, headers).header(ACCEPT, "text/event-stream");
-        if let Some(id) = last_id.and_then(|id| HeaderValue::try_from(id).ok()) {
-            request = request.header("last-event-id", id);
-        }
-        request.send().await.map_err(|error| SendError::Broken(told(&error)))
+    async fn get(&self, place: &Arc<Place>, headers: &HeaderMap, last_id: Option<&str>) -> Result<Response, SendError> {
+        let id = last_id.and_then(|id| HeaderValue::try_from(id).ok());
+        let request = |place: &Place| {
+            let request = self.request(Method::GET, place, headers).header(ACCEPT, "text/event-stream");
+            match &id {
+                Some(id) => request.header("last-event-id", id),
+                None => request,
+            }
+        };
+        self.sent(place, request).await.map_err(|error| SendError::Broken(told(&error)))
     }
 
     /// Ends a session, if a daemon runs.
     pub(super) async fn delete(&self, headers: &HeaderMap) {
         if let Ok(Some(place)) = self.daemon.look().await {
-            drop(self.request(Method::DELETE, &place, headers).send().await);
+            drop(self.sent(&place, |place| self.request(Method::DELETE, place, headers)).await);
+        }
+    }
+
+    /// Sends what `request` makes. What is forbidden with a key that has been rotated is asked again with
+    /// the one that is kept: whoever forbids has done nothing.
+    async fn sent(
+        &self,
+        place: &Arc<Place>,
+        request: impl Fn(&Place) -> reqwest::RequestBuilder,
+    ) -> reqwest::Result<Response> {
+        let response = request(place).send().await?;
+        if response.status() != StatusCode::FORBIDDEN {
+            return Ok(response);
+        }
+        match self.daemon.rekeyed(place) {
+            Some(place) => request(&place).send().await,
+            None => Ok(response),
         }
     }
 
