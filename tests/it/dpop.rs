@@ -75,7 +75,7 @@ async fn a_bound_token_is_not_handed_out_as_if_it_were_of_use() {
     let world = bound_world(0).await;
     let daemon = world.daemon().await;
     world.log_in(&daemon, "demo").await;
-    for output in ["raw", "header"] {
+    for output in ["raw", "header", "headers-json", "exec-credential"] {
         let ran = daemon.run(&["token", "demo", "-o", output]).await.expect(8);
         assert_eq!(ran.stdout, "");
         assert!(ran.stderr.contains("bound to a key") && ran.stderr.contains("everfresh url demo"), "{ran:?}");

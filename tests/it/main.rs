@@ -8,6 +8,7 @@ mod connect;
 mod corporate;
 mod disconnect;
 mod dpop;
+mod keys;
 mod life;
 mod login;
 mod many;
@@ -15,6 +16,7 @@ mod monitoring;
 mod notices;
 mod outage;
 mod profile;
+mod recipes;
 #[cfg(target_os = "linux")]
 mod service;
 mod sleep;

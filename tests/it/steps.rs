@@ -137,7 +137,7 @@ async fn killed_before_the_request_can_be_sent() {
 }
 
 /// Lets the daemon die at the `number`-th `call` of one of its threads from here on.
-async fn kill_at(daemon: &Daemon, call: &str, number: u32) -> Option<tokio::process::Child> {
+pub(crate) async fn kill_at(daemon: &Daemon, call: &str, number: u32) -> Option<tokio::process::Child> {
     let (pid, inject) = (daemon.pid().to_string(), format!("inject={call}:signal=SIGKILL:when={number}"));
     let trace = format!("trace={call}");
     let mut strace = tokio::process::Command::new("strace")
@@ -163,7 +163,7 @@ fn is_traced(pid: &str) -> bool {
 }
 
 /// Whether there is a tracer, and it may trace here.
-async fn can_trace() -> bool {
+pub(crate) async fn can_trace() -> bool {
     let own = tokio::process::Command::new("strace").args(["-o", "/dev/null", "true"]).output().await;
     own.is_ok_and(|output| output.status.success())
 }

@@ -60,7 +60,7 @@ pub fn command(folder: &Path) -> Command {
 }
 
 /// How a command ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ran {
     /// Its exit code.
     pub code: i32,

@@ -13,9 +13,13 @@ use tokio::task::{AbortHandle, JoinSet};
 pub struct Asked {
     /// GET, POST or DELETE.
     pub method: String,
+    /// Path and query.
+    pub target: String,
     headers: Vec<(String, String)>,
     /// The message; null where there is none.
     pub message: Value,
+    /// The body as it came.
+    pub body: String,
 }
 
 impl Asked {
@@ -37,6 +41,8 @@ impl Asked {
 pub enum Reply {
     /// A status, header lines, and a whole body.
     Whole(u16, &'static str, String),
+    /// A whole body that is no text, with status 200.
+    Bytes(Vec<u8>),
     /// A stream of events, as they come; it ends with its sender.
     Stream(UnboundedReceiver<String>),
 }
@@ -117,6 +123,12 @@ async fn serve(mut stream: BufReader<TcpStream>, log: &Mutex<Log>, script: &(imp
                     return;
                 }
             }
+            Reply::Bytes(body) => {
+                let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n", body.len());
+                if stream.write_all(&[head.as_bytes(), &body].concat()).await.is_err() {
+                    return;
+                }
+            }
             Reply::Stream(mut events) => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
                 drop(stream.write_all(head.as_bytes()).await);
@@ -150,12 +162,14 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         }
         lines.push(line.trim().to_owned());
     }
-    let method = lines.first()?.split(' ').next()?.to_owned();
+    let mut words = lines.first()?.split(' ').map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
     let pair =
         |line: &String| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
     let headers: Vec<_> = lines[1..].iter().filter_map(pair).collect();
-    let asked = Asked { method, headers, message: Value::Null };
+    let asked = Asked { method, target, headers, message: Value::Null, body: String::new() };
     let mut body = vec![0; asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Asked { message: serde_json::from_slice(&body).unwrap_or_default(), ..asked })
+    let message = serde_json::from_slice(&body).unwrap_or_default();
+    Some(Asked { message, body: String::from_utf8_lossy(&body).into_owned(), ..asked })
 }

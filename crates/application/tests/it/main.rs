@@ -4,6 +4,7 @@
 
 mod device;
 mod keys;
+mod lasting;
 mod login;
 mod month;
 mod notices;
