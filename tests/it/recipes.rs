@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use everfresh_e2e::daemon::binary;
 use everfresh_e2e::{Asked, Daemon, Ran, Reply, Scripted, World, until};
 use everfresh_testkit::canary;
+use everfresh_testkit::corporate::{Authority, TlsFront};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -65,13 +66,9 @@ impl Shell {
         tokio::time::timeout(LIMIT, output).await.expect("the program ends").unwrap().into()
     }
 
-    /// Whether a program is here.
+    /// Whether a program is here, and runs.
     async fn has(&self, program: &str) -> bool {
-        let found = self.run(&format!("command -v {program}"), &[]).await.code == 0;
-        if !found {
-            println!("(recipes) SKIPPED: no {program} here");
-        }
-        found
+        self.run(program, &[]).await.code == 0
     }
 }
 
@@ -102,13 +99,13 @@ async fn http_clients_call_through_everfresh_and_with_a_token() {
     let sum = |ran: Ran| assert!(ran.clone().expect(0).stdout.contains(r#""text":"5""#), "{ran:?}");
     sum(shell.run(&here(recipe("curl", "sh", 0)), &environment).await);
     sum(shell.run(&here(recipe("curl", "sh", 1)), &[]).await);
-    if shell.has("node").await {
+    if shell.has("node --version").await {
         std::fs::write(shell.home.path().join("recipe.js"), here(recipe("Node", "js", 0))).unwrap();
         sum(shell.run("node recipe.js", &[]).await);
+    } else {
+        println!("(recipes) SKIPPED: no node here");
     }
-    // Outside of the folder with the program of a version manager, python finds its own.
-    let has_requests = shell.run("python3 -c 'import requests'", &[]).await.code == 0;
-    if has_requests {
+    if shell.has("python3 -c 'import requests'").await {
         std::fs::write(shell.home.path().join("recipe.py"), here(recipe("Python", "python", 0))).unwrap();
         sum(shell.run("python3 recipe.py", &environment).await);
     } else {
@@ -222,14 +219,21 @@ async fn kubectl_shows_the_token_to_its_cluster() {
     assert_eq!((&told["kind"], &told["status"]["token"]), (&json!("ExecCredential"), &json!(good)));
     assert_eq!(told["apiVersion"], "client.authentication.k8s.io/v1beta1");
     assert!(told["status"]["expirationTimestamp"].is_string());
-    if shell.has("kubectl").await {
+    if shell.has("kubectl version --client").await {
         let version = json!({ "major": "1", "minor": "32", "gitVersion": "v1.32.0" }).to_string();
         let server =
             Scripted::start(move |_| Reply::Whole(200, "content-type: application/json\r\n", version.clone())).await;
-        let place = server.url.strip_suffix("/mcp").unwrap();
+        let behind = server.url.strip_prefix("http://").and_then(|url| url.strip_suffix("/mcp")).unwrap();
+        let authority = Authority::new().unwrap();
+        authority.write(&shell.home.path().join("ca.pem")).unwrap();
+        // kubectl shows credentials over TLS only.
+        let tls = authority.server(&["cluster.example"], None).unwrap();
+        let front = TlsFront::start(tls, behind.parse().unwrap()).await.unwrap();
         let config = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: here\nclusters:\n- name: here\n  cluster:\n    server: {place}\n\
+            "apiVersion: v1\nkind: Config\ncurrent-context: here\nclusters:\n- name: here\n  cluster:\n    \
+             server: https://{}\n    certificate-authority: ca.pem\n    tls-server-name: cluster.example\n\
              contexts:\n- name: here\n  context: {{ cluster: here, user: me }}\n{}",
+            front.address(),
             recipe("kubectl", "yaml", 0)
         );
         std::fs::write(shell.home.path().join("kubeconfig"), config).unwrap();
@@ -237,6 +241,8 @@ async fn kubectl_shows_the_token_to_its_cluster() {
         assert!(asked.stdout.contains("v1.32.0"), "{asked:?}");
         let seen = server.seen();
         assert_eq!(seen.last().unwrap().header("authorization"), Some(&*format!("Bearer {good}")), "{seen:?}");
+    } else {
+        println!("(recipes) SKIPPED: no kubectl here");
     }
     daemon.kill().await;
 }
@@ -263,14 +269,14 @@ async fn aws_exchanges_the_token_in_the_file() {
     shell.run(&here(recipe("AWS", "sh", 0)).replace("--watch", ""), &[]).await.expect(0);
     let good = token(&daemon, "idp").await;
     assert_eq!(std::fs::read_to_string(&file).unwrap(), good, "the token, and nothing after it");
-    if shell.has("aws").await && shell.run("aws --version", &[]).await.code == 0 {
+    if shell.has("aws --version").await {
         std::fs::write(shell.home.path().join("aws-config"), here(recipe("AWS", "ini", 0))).unwrap();
         let server = Scripted::start(token_service).await;
         let place = server.url.strip_suffix("/mcp").unwrap().to_owned();
         let environment = [
             ("AWS_CONFIG_FILE", "aws-config"),
             ("AWS_PROFILE", "work"),
-            ("AWS_REGION", "us-east-1"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
             ("AWS_ENDPOINT_URL_STS", &place),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
@@ -281,6 +287,8 @@ async fn aws_exchanges_the_token_in_the_file() {
             seen[0].body.contains(&format!("WebIdentityToken={good}&")) || seen[0].body.ends_with(&good),
             "{seen:?}"
         );
+    } else {
+        println!("(recipes) SKIPPED: no aws here");
     }
     daemon.kill().await;
 }

@@ -3,6 +3,7 @@
 //! Works on a copy of the tree with a target folder of its own, so that nothing broken is ever left
 //! behind.
 
+mod keys;
 mod list;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,11 @@ struct Mutation {
     noticed_by: &'static [&'static str],
 }
 
+/// Every mutation there is.
+fn all() -> impl Iterator<Item = &'static Mutation> {
+    list::MUTATIONS.iter().chain(keys::MUTATIONS)
+}
+
 /// How it went.
 enum Verdict {
     /// This test failed.
@@ -45,7 +51,7 @@ const TABLE: &str = "target/mutants/table.md";
 pub(crate) fn mutants(name: Option<&str>) -> Result {
     let tree = root().join("target/mutants/tree");
     copy(&tree)?;
-    let wanted = list::MUTATIONS.iter().filter(|mutation| name.is_none_or(|name| mutation.what.contains(name)));
+    let wanted = all().filter(|mutation| name.is_none_or(|name| mutation.what.contains(name)));
     let wanted: Vec<&Mutation> = wanted.collect();
     baseline(&tree, &wanted)?;
     let (mut table, mut failed) =
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_mutation_finds_its_place() {
-        let lost = list::MUTATIONS.iter().filter(|mutation| {
+        let lost = all().filter(|mutation| {
             let text = std::fs::read_to_string(root().join(mutation.file)).unwrap_or_default();
             text.matches(mutation.text).count() != 1 || mutation.text == mutation.instead
         });

@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for KeyHash {
 }
 
 /// What a limited key may do with the logins it opens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyRight {
     /// Send requests through the data plane. Tokens stay with everfresh.

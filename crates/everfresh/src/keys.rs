@@ -136,10 +136,8 @@ async fn list(api: &Api, format: Output) -> Result<Exit, Failure> {
     let now = crate::commands::now();
     let mut table = output::table(["NAME", "MAY", "MADE", "LAST USED", "ENDS"]);
     for key in &keys {
-        let end = match &key["expires_at"] {
-            Value::Null => "never".to_owned(),
-            end => output::relative(now, end),
-        };
+        let end = &key["expires_at"];
+        let end = if end.is_null() { "never".to_owned() } else { output::relative(now, end) };
         let cells: [comfy_table::Cell; 5] = [
             output::text(&key["name"]).into(),
             output::text(&key["may"]).into(),

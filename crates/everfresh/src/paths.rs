@@ -38,6 +38,11 @@ impl Paths {
         self.data.join(everfresh_infrastructure::keys::LOCAL_KEY)
     }
 
+    /// What is known of limited keys.
+    pub(crate) fn limited_keys(&self) -> PathBuf {
+        self.data.join(everfresh_infrastructure::keys::LIMITED_KEYS)
+    }
+
     /// Where a running daemon says where it listens.
     pub(crate) fn daemon(&self) -> PathBuf {
         self.data.join("daemon.json")

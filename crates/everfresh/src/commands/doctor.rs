@@ -110,7 +110,7 @@ fn permissions(paths: &Paths, report: &mut Report) {
     use std::os::unix::fs::PermissionsExt;
 
     let mut open = Vec::new();
-    for path in [&paths.data, &paths.local_key(), &paths.data.join("master.key")] {
+    for path in [&paths.data, &paths.local_key(), &paths.limited_keys(), &paths.data.join("master.key")] {
         let Ok(metadata) = std::fs::metadata(path) else { continue };
         if metadata.permissions().mode() & 0o077 != 0 {
             open.push(path.display().to_string());

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn git_is_answered_in_what_it_can_do() {
-        let answer = json!({ "expires_at": "2026-11-24T14:00:00.900Z" });
+        let (answer, endless) = (json!({ "expires_at": "2026-11-24T14:00:00.900Z" }), json!({}));
         let asked = |bearer| GitCredential {
             name: "git".to_owned(),
             host: Vec::new(),
@@ -202,7 +202,7 @@ mod tests {
         let plain = "username=oauth2 password=t-1 password_expiry_utc=1795528800";
         assert_eq!(said(false, "capability[]=authtype\n", &answer), plain);
         assert_eq!(said(true, "protocol=https\n", &answer), plain, "an older git");
-        assert_eq!(said(false, "username=alice\n", &json!({})), "username=alice password=t-1");
+        assert_eq!(said(false, "username=alice\n", &endless), "username=alice password=t-1");
         assert_eq!(
             said(true, "capability[]=state\ncapability[]=authtype\n", &answer),
             "capability[]=authtype authtype=Bearer credential=t-1 ephemeral=1 password_expiry_utc=1795528800"
