@@ -233,7 +233,7 @@ impl Application {
     }
 
     /// Time since some fixed moment; see [`Clock::monotonic`].
-    pub(crate) fn monotonic(&self) -> std::time::Duration {
+    pub(crate) fn monotonic(&self) -> Duration {
         self.inner.clock.monotonic()
     }
 
