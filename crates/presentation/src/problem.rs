@@ -33,7 +33,10 @@ pub struct Problem {
     pub reason: Option<&'static str>,
     /// The action, as in health.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<&'static str>,
+    pub action: Option<HealthAction>,
+    /// Which member of the request it is about (RFC 6901), where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<Box<str>>,
     /// When to ask again.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
@@ -49,8 +52,14 @@ impl Problem {
             detail: detail.into(),
             reason: None,
             action: None,
+            pointer: None,
             retry_after: None,
         }
+    }
+
+    /// The same, about this member of the request.
+    pub fn about(self, pointer: impl Into<Box<str>>) -> Self {
+        Self { pointer: Some(pointer.into()), ..self }
     }
 
     /// There is no such thing here.
@@ -71,7 +80,7 @@ impl Problem {
         let detail = format!("{}: {}", denial.grant, health.summary);
         Self {
             reason: Some(health.reason.as_str()),
-            action: Some(health.action.as_str()),
+            action: Some(health.action),
             retry_after: denial.retry_after,
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, name, title, detail)
         }

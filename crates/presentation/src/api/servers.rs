@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::{Extension, Json};
 use everfresh_application::ports::{JournalEntry, JournalOutcome};
-use everfresh_application::{RefreshOutcome, ServerSettings};
+use everfresh_application::{AppError, RefreshOutcome, ServerSettings};
 use everfresh_domain::{AccountName, GrantId, ServerName};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::views::{AccessToken, Change, NewServer, Refreshed, Server, Servers};
+use super::views::{AccessToken, Change, InvalidMember, NewServer, Refreshed, Server, Servers};
 use super::{Asked, Body, Grant, Shared};
 use crate::guard::Caller;
 use crate::problem::Problem;
@@ -47,11 +47,23 @@ pub(super) async fn add(
     State(shared): State<Shared>,
     Body(new): Body<NewServer>,
 ) -> Result<(StatusCode, Json<Server>), Problem> {
-    let invalid = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid settings", detail);
-    let settings = ServerSettings::try_from(new).map_err(invalid)?;
+    let settings = ServerSettings::try_from(new).map_err(|InvalidMember { pointer, detail }| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid settings", detail).about(pointer)
+    })?;
     let grant = GrantId::of(settings.name.clone());
-    shared.application.add_server(settings).await?;
+    shared.application.add_server(settings).await.map_err(not_added)?;
     Ok((StatusCode::CREATED, shown(&shared, &grant)?))
+}
+
+/// Which member of the new server stands in the way.
+fn not_added(error: AppError) -> Problem {
+    let pointer = match &error {
+        AppError::NameTaken(_) | AppError::DefinedInFile(_) => Some("/name"),
+        AppError::Invalid(_) => Some("/url"),
+        AppError::NoSuchServer(_) | AppError::Store(_) | AppError::Login(_) | AppError::Denied(_) => None,
+    };
+    let problem = Problem::from(error);
+    pointer.into_iter().fold(problem, Problem::about)
 }
 
 /// Switches a server on or off.

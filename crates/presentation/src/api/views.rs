@@ -336,12 +336,39 @@ pub struct NewIdentityProvider {
     pub id_token_file: PathBuf,
 }
 
-impl TryFrom<NewOAuth> for OAuthSettings {
-    type Error = String;
+/// What is wrong with a new server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidMember {
+    /// The member, as a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What about it, and what to do.
+    pub detail: String,
+}
 
-    fn try_from(new: NewOAuth) -> Result<Self, String> {
+impl InvalidMember {
+    fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+
+    /// The member that stands for a key of the settings.
+    fn of_setting(key: &str, detail: String) -> Self {
+        let member = match key {
+            "client_secret" => "client_secret_env",
+            "private_key" => "private_key_file",
+            "assertion" => "assertion_file",
+            same => same,
+        };
+        Self::new(format!("/oauth/{member}"), detail)
+    }
+}
+
+impl TryFrom<NewOAuth> for OAuthSettings {
+    type Error = InvalidMember;
+
+    fn try_from(new: NewOAuth) -> Result<Self, InvalidMember> {
+        let invalid = InvalidMember::of_setting;
         if let Some(problem) = new.redirect_uri.as_deref().and_then(redirect_problem) {
-            return Err(format!("oauth.redirect_uri {problem}"));
+            return Err(invalid("redirect_uri", format!("oauth.redirect_uri {problem}")));
         }
         let settings = Self {
             grant: new.grant,
@@ -349,7 +376,12 @@ impl TryFrom<NewOAuth> for OAuthSettings {
             client_id: new.client_id,
             client_secret: new.client_secret_env.map(SecretSource::Env),
             private_key: new.private_key_file.map(SecretSource::File),
-            signing_alg: new.signing_alg.as_deref().map(str::parse::<SigningAlgorithm>).transpose()?,
+            signing_alg: new
+                .signing_alg
+                .as_deref()
+                .map(str::parse::<SigningAlgorithm>)
+                .transpose()
+                .map_err(|error| invalid("signing_alg", error))?,
             assertion: new.assertion_file.map(SecretSource::File),
             identity_provider: new.identity_provider.map(|provider| IdentityProviderSettings {
                 issuer: provider.issuer,
@@ -367,39 +399,46 @@ impl TryFrom<NewOAuth> for OAuthSettings {
             extra_params: BTreeMap::new(),
             dpop: match new.dpop.as_deref() {
                 None => DpopSetting::Auto,
-                Some(text) => text.parse().map_err(|error| format!("oauth.dpop = {error}"))?,
+                Some(text) => text.parse().map_err(|error| invalid("dpop", format!("oauth.dpop = {error}")))?,
             },
             login_way: new.login_way,
             offline_access: new.offline_access,
             redirect_uri: new.redirect_uri,
             limits: LoginLimits::default(),
-            profile: new.profile.as_deref().map_or(Ok(ProfileSetting::Auto), str::parse)?,
+            profile: new
+                .profile
+                .as_deref()
+                .map_or(Ok(ProfileSetting::Auto), str::parse)
+                .map_err(|error| invalid("profile", error))?,
         };
         let objections = settings.objections();
-        if objections.is_empty() {
-            return Ok(settings);
-        }
+        let Some((first, _)) = objections.first() else { return Ok(settings) };
         let told: Vec<String> = objections.iter().map(|(key, fix)| format!("{key} {fix}")).collect();
-        Err(told.join("; "))
+        Err(invalid(first, told.join("; ")))
     }
 }
 
 impl TryFrom<NewServer> for ServerSettings {
-    type Error = String;
+    type Error = InvalidMember;
 
-    fn try_from(new: NewServer) -> Result<Self, String> {
-        let name = new.name.parse().map_err(|error: everfresh_domain::ids::InvalidName| error.to_string())?;
+    fn try_from(new: NewServer) -> Result<Self, InvalidMember> {
+        let invalid = |pointer: &str, detail: String| InvalidMember::new(pointer, detail);
+        let name = new.name.parse();
+        let name = name.map_err(|error: everfresh_domain::ids::InvalidName| invalid("/name", error.to_string()))?;
         for (name, value) in &new.headers {
             let (Ok(parsed), Ok(_)) = (name.parse(), http::HeaderValue::from_str(value)) else {
-                return Err(format!("the header {name:?} is not a valid header"));
+                return Err(invalid("/headers", format!("the header {name:?} is not a valid header")));
             };
             if !is_configurable(&parsed) {
-                return Err(format!("everfresh sets the header {name:?} itself; remove it"));
+                return Err(invalid("/headers", format!("everfresh sets the header {name:?} itself; remove it")));
             }
         }
         let client_certificate = match (new.client_cert_file, new.client_key_file) {
             (None, None) => None,
-            (None, Some(_)) => return Err("a client_key_file is of no use without a client_cert_file".to_owned()),
+            (None, Some(_)) => {
+                let detail = "a client_key_file is of no use without a client_cert_file";
+                return Err(invalid("/client_key_file", detail.to_owned()));
+            }
             (Some(cert_file), key_file) => Some(ClientCertificate { cert_file, key_file }),
         };
         let oauth = OAuthSettings::try_from(new.oauth)?;

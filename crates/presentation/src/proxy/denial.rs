@@ -118,7 +118,7 @@ impl Refusal {
                 message: &self.problem.detail,
                 data: RpcData {
                     reason: self.problem.reason.unwrap_or(self.problem.title),
-                    action: self.problem.action.unwrap_or_default(),
+                    action: self.problem.action.map(HealthAction::as_str).unwrap_or_default(),
                     command: self.command.as_deref(),
                     url: self.url.as_deref(),
                     retry_after_s: self.problem.retry_after.map(|wait| wait.as_secs().max(1)),

@@ -325,6 +325,41 @@ async fn the_page_needs_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_refused_server_tells_which_member_stands_in_the_way() {
+    let home = Home::start().await;
+    home.add_only("demo", "http://127.0.0.1:1/mcp").await;
+    let url = "http://127.0.0.1:1/mcp";
+    let cases = [
+        (json!({ "name": "No!", "url": url }), 422, "/name", "No!"),
+        (json!({ "name": "demo", "url": url }), 409, "/name", "already"),
+        (json!({ "name": "new", "url": "nowhere" }), 422, "/url", "nowhere"),
+        (json!({ "name": "new", "url": url, "headers": { "a b": "x" } }), 422, "/headers", "a b"),
+        (json!({ "name": "new", "url": url, "client_key_file": "k" }), 422, "/client_key_file", "client_cert_file"),
+        (
+            json!({ "name": "new", "url": url, "oauth": { "client_secret_env": "X" } }),
+            422,
+            "/oauth/client_id",
+            "missing",
+        ),
+        (json!({ "name": "new", "url": url, "oauth": { "profile": "x" } }), 422, "/oauth/profile", "not known"),
+        (json!({ "name": "new", "url": url, "oauth": { "dpop": "x" } }), 422, "/oauth/dpop", "dpop"),
+        (
+            json!({ "name": "new", "url": url, "oauth": { "grant": "client_credentials", "client_id": "x" } }),
+            422,
+            "/oauth/client_secret_env",
+            "missing",
+        ),
+    ];
+    for (body, status, pointer, words) in cases {
+        let request = home.keyed(Method::POST, "/api/v1/servers").header("content-type", "application/json");
+        let answer = home.send(request.body(Full::new(Bytes::from(body.to_string()))).unwrap()).await;
+        let told = answer.json();
+        assert_eq!((answer.status, told["pointer"].as_str()), (status, Some(pointer)), "{body}: {told}");
+        assert!(told["detail"].as_str().unwrap().contains(words), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn removing_a_server_ends_its_requests() {
     let home = Home::logged_in().await;
     home.application.remove_server(&"demo".parse().unwrap()).await.unwrap();
