@@ -31,6 +31,11 @@ impl KeyHash {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
+    /// The digest, to make other keys from.
+    pub fn bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.0
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; Self::LENGTH];
         if text.len() != Self::LENGTH * 2 || !text.is_ascii() {

@@ -17,24 +17,20 @@ use std::time::Duration;
 use everfresh_application::ports::Entropy;
 use everfresh_application::{KeyRing, Shown};
 use everfresh_domain::{KeyHash, Timestamp};
-use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use sha2::{Digest, Sha256};
 
+use crate::cookie::PageCookies;
 use crate::problem::Problem;
 pub use caller::{Caller, Purpose};
 
 /// The header for clients whose `Authorization` is taken.
 pub const KEY_HEADER: &str = "x-everfresh-key";
 
-/// The page's cookie.
-const COOKIE_NAME: &str = "everfresh";
-
 /// How long a one-time link is good.
 const LINK_LIFETIME: Duration = Duration::from_secs(10 * 60);
-/// How long the page's cookie is good.
-const COOKIE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Links and cookies that are remembered, each.
+/// Links that are remembered.
 const REMEMBERED_MAX: usize = 64;
 
 type Hash = [u8; 32];
@@ -52,17 +48,16 @@ pub enum KeyRule {
     Off,
 }
 
-/// What one-time links have opened.
+/// One-time links by their hashes, and until when each is good.
 struct Sessions {
-    /// The local key under which it was opened. Another one closes everything.
+    /// The local key under which they were made. Another one ends them all.
     opened_under: KeyHash,
     links: BTreeMap<Hash, Timestamp>,
-    cookies: BTreeMap<Hash, Timestamp>,
 }
 
 impl Sessions {
     fn under(key: KeyHash) -> Self {
-        Self { opened_under: key, links: BTreeMap::new(), cookies: BTreeMap::new() }
+        Self { opened_under: key, links: BTreeMap::new() }
     }
 }
 
@@ -177,33 +172,24 @@ impl Guard {
 
     /// A text that opens the page once.
     pub fn new_link(&self, now: Timestamp, entropy: &dyn Entropy) -> String {
-        let text = random(entropy);
-        let mut sessions = self.lock();
-        remember(&mut sessions.links, now, hash(&text), LINK_LIFETIME);
+        let text: String = entropy.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        remember(&mut self.lock().links, now, hash(&text));
         text
     }
 
     /// Takes a one-time link, and gives the `Set-Cookie` for the page.
     pub fn redeem(&self, now: Timestamp, link: &str, entropy: &dyn Entropy) -> Option<String> {
-        let mut sessions = self.lock();
-        let until = sessions.links.remove(&hash(link))?;
-        if now >= until {
-            return None;
-        }
-        let text = random(entropy);
-        remember(&mut sessions.cookies, now, hash(&text), COOKIE_LIFETIME);
-        let age = COOKIE_LIFETIME.as_secs();
-        Some(format!("{COOKIE_NAME}={text}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}"))
+        let until = self.lock().links.remove(&hash(link))?;
+        (now < until).then(|| self.cookies().issue(now, entropy))
     }
 
     /// Whether the page's cookie is there and good.
     pub fn has_cookie(&self, now: Timestamp, headers: &HeaderMap) -> bool {
-        let sessions = self.lock();
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut ours = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        ours.any(|(name, value)| {
-            name == COOKIE_NAME && sessions.cookies.get(&hash(value)).is_some_and(|until| now < *until)
-        })
+        self.cookies().admits(now, headers)
+    }
+
+    fn cookies(&self) -> PageCookies {
+        PageCookies::of(self.keys.local().bytes())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Sessions> {
@@ -230,17 +216,13 @@ fn is_from_own_page(headers: &HeaderMap) -> bool {
     matches!(site, Some("same-origin" | "none"))
 }
 
-fn random(entropy: &dyn Entropy) -> String {
-    entropy.bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn remember(kept: &mut BTreeMap<Hash, Timestamp>, now: Timestamp, hash: Hash, lifetime: Duration) {
-    kept.retain(|_, until| now < *until);
-    while kept.len() >= REMEMBERED_MAX {
-        let Some(oldest) = kept.iter().min_by_key(|(_, until)| **until).map(|(hash, _)| *hash) else { break };
-        kept.remove(&oldest);
+fn remember(links: &mut BTreeMap<Hash, Timestamp>, now: Timestamp, hash: Hash) {
+    links.retain(|_, until| now < *until);
+    while links.len() >= REMEMBERED_MAX {
+        let Some(oldest) = links.iter().min_by_key(|(_, until)| **until).map(|(hash, _)| *hash) else { break };
+        links.remove(&oldest);
     }
-    kept.insert(hash, now.after(lifetime));
+    links.insert(hash, now.after(LINK_LIFETIME));
 }
 
 /// The name in `name:port` or `[address]:port`.

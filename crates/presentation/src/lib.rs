@@ -5,6 +5,7 @@
 //! through a port; how the metrics look is somebody else's function.
 
 pub mod api;
+mod cookie;
 pub mod guard;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
