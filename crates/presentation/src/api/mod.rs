@@ -24,7 +24,7 @@ use axum::{Extension, Json, Router};
 use everfresh_domain::GrantId;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::request::Parts as Head;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::guard::{Caller, Guard, Purpose};
@@ -95,8 +95,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/oauth/callback", get(callback::callback))
         .route("/openapi.json", get(openapi::document))
         .route("/", get(page::page))
-        .route("/page.js", get(page::script))
-        .route("/page.css", get(page::style))
+        .route("/page/{file}", get(page::asset))
         .fallback(fallback)
         .method_not_allowed_fallback(not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
@@ -172,6 +171,9 @@ async fn harden(mut response: Response) -> Response {
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-store"),
         (CONTENT_SECURITY_POLICY, page::CONTENT_POLICY),
+        (HeaderName::from_static("permissions-policy"), page::PERMISSIONS),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     for (name, value) in defaults {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

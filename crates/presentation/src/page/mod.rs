@@ -1,22 +1,32 @@
-//! The page: one small document, one script, one style sheet, all from this binary.
+//! The page: a small document, scripts and a style sheet, all from this binary.
 //!
-//! The document holds no data: the script asks the API, with the page's cookie. No token ever
+//! The document holds no data: the scripts ask the API, with the page's cookie. No token ever
 //! reaches it.
+
+mod assets;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
+pub(crate) use assets::asset;
+
 use crate::api::Shared;
 use crate::guard::Caller;
 
-/// Only from here, and nothing inline.
+/// Only from here, nothing inline, and no text that becomes script or markup.
 pub(crate) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                                         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                                         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                                         require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// None of what browsers can do beyond showing a page, but to copy a text.
+pub(crate) const PERMISSIONS: &str = "accelerometer=(), camera=(), clipboard-read=(), clipboard-write=(self), \
+                                      display-capture=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), \
+                                      payment=(), publickey-credentials-get=(), serial=(), usb=()";
 
 #[derive(Deserialize)]
 pub(crate) struct Opening {
@@ -30,28 +40,28 @@ pub(crate) async fn page(
     headers: HeaderMap,
 ) -> Response {
     let now = shared.application.now();
-    if let Some(link) = opening.ok().and_then(|Query(opening)| opening.once) {
-        let cookie = shared.guard.redeem(now, &link, &*shared.entropy);
-        if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
-            let mut response = Redirect::to("/").into_response();
-            response.headers_mut().insert(SET_COOKIE, cookie);
-            return response;
-        }
-        if !shared.guard.has_cookie(now, &headers) {
-            let text = "This link was used before, or is too old. Run: everfresh open";
-            return (StatusCode::FORBIDDEN, message("The page is closed", text)).into_response();
-        }
-    }
     let key = shared.guard.known_by_key(None, &headers);
     let known = shared.guard.has_cookie(now, &headers) || matches!(key, Ok(Some(Caller::Key)));
-    if known {
-        live().into_response()
-    } else {
-        (StatusCode::FORBIDDEN, message("The page is closed", "To open it, run: everfresh open")).into_response()
+    let Some(link) = opening.ok().and_then(|Query(opening)| opening.once) else {
+        return if known { live(shared.version).into_response() } else { closed("To open it, run: everfresh open") };
+    };
+    let cookie = shared.guard.redeem(now, &link, &*shared.entropy);
+    if !known && cookie.is_none() {
+        return closed("This link was used before, or is too old. Run: everfresh open");
     }
+    // The link does not stay in the address bar.
+    let mut response = Redirect::to("/").into_response();
+    if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    response
 }
 
-fn document(title: &str, content: &Markup, script: Option<&str>) -> Markup {
+fn closed(text: &str) -> Response {
+    (StatusCode::FORBIDDEN, message("The page is closed", text)).into_response()
+}
+
+fn document(title: &str, head: &Markup, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -60,44 +70,32 @@ fn document(title: &str, content: &Markup, script: Option<&str>) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                link rel="stylesheet" href="/page.css";
-                link rel="icon" href="data:,";
-                @if let Some(script) = script { script src=(script) defer {} }
+                link rel="stylesheet" href="/page/page.css";
+                link rel="icon" type="image/svg+xml" href="/page/icon.svg";
+                (head)
             }
             body { (content) }
         }
     }
 }
 
-fn live() -> Markup {
-    let content = html! {
-        header {
-            h1 { "everfresh" }
-            p #connection role="status" { "Connecting …" }
-        }
-        ul #problems role="alert" {}
-        main {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "Server" }
-                        th scope="col" { "State" }
-                        th scope="col" { "Token ends" }
-                        th scope="col" { "Next refresh" }
-                        th scope="col" { "Actions" }
-                    }
-                }
-                tbody #servers {}
-            }
-            p #empty hidden { "No server yet. Add one with: " code { "everfresh add NAME URL" } }
-            section aria-label="Latest events" {
-                h2 { "Latest events" }
-                ol #events {}
-            }
-        }
-        noscript { p { "This page needs JavaScript. The same is shown by: " code { "everfresh list --watch" } } }
+fn live(version: &str) -> Markup {
+    let head = html! {
+        meta name="everfresh-version" content=(version);
+        meta name="everfresh-page" content=(assets::fingerprint());
+        @for script in assets::SCRIPTS { link rel="modulepreload" href={ "/page/" (script) }; }
+        script type="module" src="/page/app.js" {}
     };
-    document("everfresh", &content, Some("/page.js"))
+    let content = html! {
+        div #page {}
+        noscript {
+            main .message {
+                h1 { "everfresh" }
+                p { "This page needs JavaScript. The same is shown by: " code { "everfresh list --watch" } }
+            }
+        }
+    };
+    document("everfresh", &head, &content)
 }
 
 /// A page with one message.
@@ -105,15 +103,5 @@ pub(crate) fn message(title: &str, text: &str) -> Markup {
     let content = html! {
         main .message { h1 { (title) } p { (text) } }
     };
-    document(title, &content, None)
-}
-
-/// The script.
-pub(crate) async fn script() -> Response {
-    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("page.js")).into_response()
-}
-
-/// The style sheet.
-pub(crate) async fn style() -> Response {
-    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page.css")).into_response()
+    document(title, &html! {}, &content)
 }

@@ -314,13 +314,26 @@ async fn what_a_stranger_sends_to_the_callback_is_never_html() {
 }
 
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere() {
+async fn browsers_keep_the_files_of_the_page_until_another_binary_has_others() {
     let home = Home::start().await;
-    for (path, kind) in [("/page.js", "text/javascript"), ("/page.css", "text/css")] {
+    for (path, kind) in
+        [("/page/app.js", "text/javascript"), ("/page/page.css", "text/css"), ("/page/icon.svg", "image/svg")]
+    {
         let answer = home.get(path).await;
         assert!(answer.status == 200 && answer.header("content-type").unwrap().starts_with(kind), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
+        let tag = answer.header("etag").unwrap();
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
-        assert!(!text.contains("://") && !text.contains("innerHTML"), "{path}");
+        assert!(!text.contains("innerHTML"), "{path}");
+        for (known, status) in [(tag, 304), (&format!("\"other\", {tag}"), 304), ("\"other\"", 200)] {
+            let request = home.bare(Method::GET, path).header("if-none-match", known);
+            let again = home.send(request.body(Full::<Bytes>::default()).unwrap()).await;
+            assert_eq!((again.status, again.header("etag")), (status, Some(tag)), "{path} {known}");
+            assert_eq!(again.body.is_empty(), status == 304);
+        }
+    }
+    for path in ["/page/none.js", "/page/..%2fmod.rs", "/page/"] {
+        home.get(path).await.expect_problem(404, "not-found");
     }
 }
 

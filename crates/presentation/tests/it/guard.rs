@@ -143,8 +143,17 @@ async fn the_pages_cookie_opens_the_page_and_its_api_and_nothing_else() {
     assert_eq!(send(&home, home.bare(Method::GET, "/")).await.status, 403);
     let page = send(&home, with(Method::GET, "/").header("sec-fetch-site", "none")).await;
     assert_eq!(page.status, 200);
-    assert!(String::from_utf8_lossy(&page.body).contains("/page.js"));
-    for name in ["x-content-type-options", "x-frame-options", "content-security-policy", "referrer-policy"] {
+    assert!(String::from_utf8_lossy(&page.body).contains("/page/app.js"));
+    let hardened = [
+        "x-content-type-options",
+        "x-frame-options",
+        "content-security-policy",
+        "referrer-policy",
+        "permissions-policy",
+        "cross-origin-opener-policy",
+        "cross-origin-resource-policy",
+    ];
+    for name in hardened {
         assert!(page.header(name).is_some(), "{name}");
     }
     let own = with(Method::GET, "/api/v1/servers").header("sec-fetch-site", "same-origin");
