@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 
 use crate::run::{Result, cargo, exists, root, run, say};
-use crate::{conformance, fuzz, lock, real, tidy};
+use crate::{conformance, fuzz, lock, page, real, tidy};
 
 /// Crates that other tools may depend on, or that must not lean on their neighbours' features.
 const ALONE: [&str; 6] = [
@@ -59,6 +59,7 @@ pub(crate) fn test() -> Result {
     fuzz::fuzz(None, FUZZ_SECONDS)?;
     e2e(None)?;
     traces()?;
+    page::page_where_possible()?;
     real::real()?;
     conformance::conformance(None, None)
 }

@@ -8,6 +8,7 @@ mod lock;
 mod mutants;
 mod npm;
 mod package;
+mod page;
 mod real;
 mod run;
 mod tidy;
@@ -30,7 +31,7 @@ enum Chore {
     Ci,
     /// Everything but the tests: form, lints, layers, documents, licences, each crate alone.
     Check,
-    /// Every test: unit, contract, simulation, end to end, foreign software, conformance.
+    /// Every test: unit, contract, simulation, end to end, the page, foreign software, conformance.
     Test,
     /// The built binary against servers over HTTP, killed and restarted.
     E2e {
@@ -49,6 +50,11 @@ enum Chore {
         /// Only this scenario.
         #[arg(long)]
         scenario: Option<String>,
+    },
+    /// The page in headless Chromium, driven by playwright-core and checked by axe-core from npm.
+    Page {
+        /// Only tests whose name contains this.
+        name: Option<String>,
     },
     /// The rules of layers and texts.
     Tidy,
@@ -95,6 +101,7 @@ fn main() -> ExitCode {
         Chore::E2e { real: false, name } => ci::e2e(name.as_deref()),
         Chore::E2e { real: true, .. } => real::real(),
         Chore::Conformance { leg, scenario } => conformance::conformance(leg.as_deref(), scenario.as_deref()),
+        Chore::Page { name } => page::page(name.as_deref()),
         Chore::Tidy => tidy::tidy(),
         Chore::Sim { wanted } => ci::sim(&wanted),
         Chore::Mutants { name } => mutants::mutants(name.as_deref()),

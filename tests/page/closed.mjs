@@ -1,0 +1,99 @@
+// Who has no business here, and what servers and providers may try to make of the page.
+
+import assert from "node:assert/strict";
+import { hostile, shown } from "./fixture.mjs";
+
+async function keepsStrangersOut(set) {
+  set.seen.expectedErrors.push(/status of 403/);
+  const page = await set.context.newPage();
+  const says = async (link, words) => {
+    const answer = await page.goto(link);
+    assert.equal(answer.status(), 403);
+    await page.getByText(words).waitFor();
+    assert.equal(await page.locator("script").count(), 0);
+  };
+  await says(set.url, "To open it, run: everfresh open");
+  await says(`${set.url}/?once=${"0".repeat(64)}`, "This link was used before, or is too old. Run: everfresh open");
+  const link = await set.running.link();
+  await page.goto(link);
+  await page.getByText("Live", { exact: true }).waitFor();
+  assert.equal(page.url(), `${set.url}/`, "the link does not stay in the address bar");
+  await set.context.clearCookies();
+  await says(link, "This link was used before");
+  await set.context.addCookies([{ name: "everfresh", value: "0", url: set.url }]);
+  await says(set.url, "To open it, run: everfresh open");
+  for (const key of ["", "wrong"]) {
+    const answer = await fetch(`${set.url}/api/v1/servers`, { headers: { "x-everfresh-key": key } });
+    assert.equal(answer.status, 403);
+  }
+}
+
+async function neverGetsTokens(set) {
+  await set.logIn();
+  const page = await set.open();
+  set.seen.expectedErrors.push(/status of 403/);
+  for (const path of ["/api/v1/servers/demo/token", "/mcp/demo"]) {
+    assert.equal(await page.evaluate(async (path) => (await fetch(path)).status, path), 403, path);
+  }
+  const [cookie] = await set.context.cookies(set.url);
+  assert.ok(cookie.httpOnly && cookie.sameSite === "Strict", "scripts cannot read the cookie");
+}
+
+async function showsMarkupAsText(set) {
+  await shown(set.context, hostile());
+  const page = await set.open();
+  await page.locator(".card").first().waitFor();
+  for (const panel of ["Journal", "Details", "Manage", "Connect"]) {
+    await page.getByRole("button", { name: `${panel}: ${hostile().servers[0].name}`, exact: true }).click();
+    await page.locator(".panel").waitFor();
+  }
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  assert.equal(await page.locator("main :is(img, script, iframe)").count(), 0);
+  const links = await page.locator("a").evaluateAll((all) => all.map((link) => link.protocol));
+  assert.deepEqual(links.filter((protocol) => protocol !== "http:"), []);
+}
+
+async function sendsNobodyToScripts(set) {
+  await set.running.call("POST", "/api/v1/servers", { name: "demo", url: set.world.upstream });
+  const started = { authorization_url: "javascript:window.hacked=1", device: null, flow_id: "1", expires_at: "2030-01-01T00:00:00Z", redirect_uri: null };
+  await set.context.route("**/login", (route) => route.fulfill({ json: started }));
+  await set.context.route("**/logins/*", () => null);
+  const page = await set.open();
+  await page.getByRole("button", { name: "Log in: demo", exact: true }).click();
+  await page.locator("#server-demo .notice.error", { hasText: "not a web address" }).waitFor();
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+}
+
+async function isHardened(set) {
+  const page = await set.open();
+  await page.getByText("Live", { exact: true }).waitFor();
+  // Scripts and styles that were not in the binary do nothing, and texts do not become markup.
+  set.seen.expectedErrors.push(/Content Security Policy|Trusted(HTML|Script|Type)/);
+  const made = await page.evaluate(() => {
+    const tried = [];
+    const attempt = (name, act) => { try { act(); tried.push(name); } catch { /* As it should. */ } };
+    attempt("innerHTML", () => { document.body.innerHTML = "<b>x</b>"; });
+    attempt("eval", () => window.setTimeout("window.hacked = 1", 0));
+    const script = document.createElement("script");
+    attempt("script", () => { script.textContent = "window.hacked = 1"; });
+    document.body.append(script);
+    return [tried, window.hacked];
+  });
+  assert.deepEqual(made, [[], undefined]);
+  const reached = await page.evaluate(async (url) => fetch(url).then(() => true, () => false), `${set.world.issuer}/authorize`);
+  assert.equal(reached, false, "the page talks to its own daemon only");
+  const { headers } = await set.running.call("GET", "/");
+  for (const name of ["content-security-policy", "permissions-policy", "cross-origin-opener-policy", "cross-origin-resource-policy", "x-frame-options"]) {
+    assert.ok(headers.get(name), name);
+  }
+  const shared = await page.goto(`${set.url}/page/app.js`);
+  assert.equal(shared.headers()["cache-control"], "private, no-cache");
+}
+
+export const closed = [
+  ["nobody gets in without a fresh link", keepsStrangersOut],
+  ["the page cannot get at tokens", neverGetsTokens],
+  ["markup that servers and providers send stays text", showsMarkupAsText],
+  ["a login leads to web addresses only", sendsNobodyToScripts],
+  ["policies hold against what is injected", isHardened],
+];
