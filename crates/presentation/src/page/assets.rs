@@ -41,7 +41,7 @@ files! {
 }
 
 /// What the first script imports, so that browsers fetch all of them at once.
-pub(super) const SCRIPTS: &[&str] = &[
+pub(super) const IMPORTED: &[&str] = &[
     "api.js",
     "card.js",
     "dialogs.js",
@@ -89,7 +89,7 @@ mod tests {
     fn every_script_is_preloaded_and_every_import_is_there() {
         let scripts: BTreeSet<&str> =
             FILES.iter().filter(|(_, kind, _)| *kind == SCRIPT).map(|(name, ..)| *name).collect();
-        let preloaded: BTreeSet<&str> = SCRIPTS.iter().copied().chain(["app.js"]).collect();
+        let preloaded: BTreeSet<&str> = IMPORTED.iter().copied().chain(["app.js"]).collect();
         assert_eq!(scripts, preloaded);
         let mut imported = BTreeSet::from(["app.js"]);
         for (_, _, text) in FILES {

@@ -43,7 +43,7 @@ pub(crate) async fn page(
     let key = shared.guard.known_by_key(None, &headers);
     let known = shared.guard.has_cookie(now, &headers) || matches!(key, Ok(Some(Caller::Key)));
     let Some(link) = opening.ok().and_then(|Query(opening)| opening.once) else {
-        return if known { live(shared.version).into_response() } else { closed("To open it, run: everfresh open") };
+        return if known { live().into_response() } else { closed("To open it, run: everfresh open") };
     };
     let cookie = shared.guard.redeem(now, &link, &*shared.entropy);
     if !known && cookie.is_none() {
@@ -61,7 +61,8 @@ fn closed(text: &str) -> Response {
     (StatusCode::FORBIDDEN, message("The page is closed", text)).into_response()
 }
 
-fn document(title: &str, head: &Markup, content: &Markup) -> Markup {
+/// A document of this binary, in the style of the page.
+pub(crate) fn document(title: &str, content: &Markup, script: Option<&str>) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -72,20 +73,18 @@ fn document(title: &str, head: &Markup, content: &Markup) -> Markup {
                 title { (title) }
                 link rel="stylesheet" href="/page/page.css";
                 link rel="icon" type="image/svg+xml" href="/page/icon.svg";
-                (head)
+                @if let Some(script) = script {
+                    meta name="everfresh-page" content=(assets::fingerprint());
+                    @for imported in assets::IMPORTED { link rel="modulepreload" href={ "/page/" (imported) }; }
+                    script type="module" src=(script) {}
+                }
             }
             body { (content) }
         }
     }
 }
 
-fn live(version: &str) -> Markup {
-    let head = html! {
-        meta name="everfresh-version" content=(version);
-        meta name="everfresh-page" content=(assets::fingerprint());
-        @for script in assets::SCRIPTS { link rel="modulepreload" href={ "/page/" (script) }; }
-        script type="module" src="/page/app.js" {}
-    };
+fn live() -> Markup {
     let content = html! {
         div #page {}
         noscript {
@@ -95,7 +94,7 @@ fn live(version: &str) -> Markup {
             }
         }
     };
-    document("everfresh", &head, &content)
+    document("everfresh", &content, Some("/page/app.js"))
 }
 
 /// A page with one message.
@@ -103,5 +102,5 @@ pub(crate) fn message(title: &str, text: &str) -> Markup {
     let content = html! {
         main .message { h1 { (title) } p { (text) } }
     };
-    document(title, &html! {}, &content)
+    document(title, &content, None)
 }
