@@ -258,7 +258,7 @@ async function connectsClients(set) {
     await panel.locator(".copyable").filter({ hasText: text }).getByRole("button").click();
     await page.getByText("Copied.", { exact: true }).waitFor();
     await reader.bringToFront();
-    assert.equal(await reader.evaluate(() => navigator.clipboard.readText()), text);
+    await reader.waitForFunction(async (copied) => await navigator.clipboard.readText() === copied, text);
     await page.bringToFront();
   }
   const { stdout } = await set.place.everfresh("url", "demo");
