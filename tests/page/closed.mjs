@@ -33,7 +33,11 @@ async function neverGetsTokens(set) {
   const page = await set.open();
   set.seen.expectedErrors.push(/status of 403/);
   for (const path of ["/api/v1/servers/demo/token", "/mcp/demo"]) {
-    assert.equal(await page.evaluate(async (path) => (await fetch(path)).status, path), 403, path);
+    const told = await page.evaluate(async (path) => {
+      const answer = await fetch(path);
+      return [answer.status, (await answer.json()).type];
+    }, path);
+    assert.deepEqual(told, [403, "urn:everfresh:problem:key-needed"], path);
   }
   const [cookie] = await set.context.cookies(set.url);
   assert.ok(cookie.httpOnly && cookie.sameSite === "Strict", "scripts cannot read the cookie");

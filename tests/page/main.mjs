@@ -9,6 +9,9 @@ import { live } from "./live.mjs";
 import { looks } from "./looks.mjs";
 import { browser, home, LIMIT, provider, watched } from "./world.mjs";
 
+/** How long one test may take, in ms. */
+const TEST_LIMIT = 120_000;
+
 const wanted = process.argv[2] ?? "";
 const chromium = await browser();
 await mkdir("pictures", { recursive: true });
@@ -61,12 +64,20 @@ async function inspect(set) {
     ]));
     set.seen.bodies.push(kept);
   }
+  set.seen.bodies.push(await set.running.snapshot());
   const key = await set.place.key();
-  for (const body of set.seen.bodies) {
+  for (const body of await Promise.all(set.seen.bodies)) {
     assert.ok(!body.includes(key), "the local key reached the page");
     assert.doesNotMatch(body, /(access|refresh|device|secret|code)-canary/, "a token reached the page");
   }
   assert.deepEqual(set.seen.breaches, []);
+}
+
+/** Fails where something takes longer than a whole test may. */
+async function inTime(promise) {
+  let timer = 0;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`not within ${TEST_LIMIT} ms`)), TEST_LIMIT); });
+  await Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 let passed = 0;
@@ -76,8 +87,8 @@ for (const [name, test] of [...live, ...closed, ...access, ...looks]) {
   const began = Date.now();
   const set = await stage();
   try {
-    await test(set);
-    await inspect(set);
+    await inTime(test(set));
+    await inTime(inspect(set));
     passed += 1;
     console.log(`page: ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
   } catch (error) {

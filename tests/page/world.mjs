@@ -99,6 +99,14 @@ export async function home() {
         port: Number(new URL(url).port),
         key,
         call,
+        /** What the event stream begins with. */
+        async snapshot() {
+          const { body } = await fetch(`${url}/events`, { headers: { "x-everfresh-key": key } });
+          const reader = body.getReader();
+          const { value } = await reader.read();
+          await reader.cancel();
+          return new TextDecoder().decode(value);
+        },
         link: async () => JSON.parse((await call("POST", "/api/v1/page-link")).text).url,
         server: async (name) => JSON.parse((await call("GET", `/api/v1/servers/${name}`)).text),
         async kill() {
@@ -114,14 +122,14 @@ export async function home() {
 /** What a page did that it must not: requests to other places, errors, breaches of its policy. `allowed`
  *  are the origins that it may be sent to. */
 export function watched(context, allowed) {
-  const found = { breaches: [], bodies: [], expectedErrors: [] };
+  const found = { breaches: [], bodies: [], expectedErrors: [] }; // bodies: of answers, as promises
   context.on("request", (request) => {
     const url = new URL(request.url());
     if (url.protocol !== "data:" && url.protocol !== "about:" && !allowed.includes(url.origin)) found.breaches.push(`request to ${url.origin}`);
   });
-  context.on("response", async (response) => {
+  context.on("response", (response) => {
     const kind = response.headers()["content-type"] ?? "";
-    if (!kind.startsWith("text/event-stream")) found.bodies.push(await response.text().catch(() => ""));
+    if (!kind.startsWith("text/event-stream")) found.bodies.push(response.text().catch(() => ""));
   });
   context.on("console", (message) => {
     const text = message.text();

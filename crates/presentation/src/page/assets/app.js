@@ -223,7 +223,15 @@ function heard(name, data, id) {
   }
   take(data);
   const told = TOLD[name]?.(data.detail);
-  if (told) change({ events: [{ id, at: data.at, grant: data.grant, ...told }, ...state.events].slice(0, EVENTS_SHOWN) });
+  if (told) note({ id, at: data.at, grant: data.grant, ...told });
+}
+
+/** Adds to what happened since the page was opened; the same again is one line. */
+function note(event) {
+  const [last, ...before] = state.events;
+  const again = last?.grant === event.grant && last.text === event.text;
+  const events = again ? [{ ...event, id: last.id, times: last.times + 1 }, ...before] : [{ ...event, times: 1 }, ...state.events];
+  change({ events: events.slice(0, EVENTS_SHOWN) });
 }
 
 function linked(link, since) {

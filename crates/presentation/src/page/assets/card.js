@@ -99,10 +99,10 @@ function loginNotice(name, server, own, actions) {
       distance(login.expires_at), "."), page("Open the provider’s page"));
   }
   return h("div", { class: "notice device" },
-    h("p", null, "Open ", h("strong", null, login.device.verification_uri), " on any device, and type in this code:"),
+    h("p", null, h("span", null, "Open ", h("strong", null, login.device.verification_uri), " on any device, and type in this code:")),
     h("p", null, h("code", { class: "user-code" }, login.device.user_code),
       h("button", { type: "button", "aria-label": "Copy the code", onclick: (event) => actions.copy(login.device.user_code, event) }, "Copy")),
-    h("p", null, "The code ends ", distance(login.expires_at), ". ", page("Open the provider’s page")));
+    h("p", null, h("span", null, "The code ends ", distance(login.expires_at), "."), page("Open the provider’s page")));
 }
 
 /** The access token's life as a bar: how much is over, the refresh point, and the next attempt. */

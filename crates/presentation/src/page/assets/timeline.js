@@ -11,6 +11,9 @@ const SEEN = 6;
 /** Attempts within so many units are one tick. */
 const TICK = 4;
 
+/** What is not a lack of a token, and shorter, is not worth a word, in ms. */
+const TOLD = 10_000;
+
 /** What is drawn for a state, and said of it. An unheard-of state is drawn as unknown. */
 const STATES = {
   valid: { top: 12, height: 14, word: "valid token" },
@@ -94,14 +97,16 @@ function total(spans, state) {
 /** Whether it was ever without a token, first; then how often it was refreshed. */
 function words({ from, to, spans, outages, attempts }) {
   const said = [lapses(spans, to) ?? validity(spans, from)];
-  const loggedOut = total(spans, "logged_out");
-  const off = total(spans, "off");
-  if (loggedOut && loggedOut < to - from) said.push(`logged out for ${spell(loggedOut)}`);
-  if (off) said.push(`everfresh not running for ${spell(off)}`);
+  for (const [state, word] of [["logged_out", "logged out"], ["off", "everfresh not running"]]) {
+    const time = total(spans, state);
+    if (time >= TOLD && !said.includes(word)) said.push(`${word} for ${spell(time)}`);
+  }
   if (outages.some(({ lasts }) => lasts)) said.push("refreshes are failing");
   const failed = attempts.filter((attempt) => attempt.failed).length;
   const good = attempts.length - failed;
-  if (attempts.length) said.push(`${good} ${good === 1 ? "refresh" : "refreshes"}${failed ? `, ${failed} failed` : ""}`);
+  const refreshes = (count) => `${count} ${count === 1 ? "refresh" : "refreshes"}`;
+  if (good) said.push(refreshes(good) + (failed ? `, ${failed} failed` : ""));
+  else if (failed) said.push(`${refreshes(failed)} failed`);
   return said.join("; ");
 }
 
@@ -111,7 +116,7 @@ function lapses(spans, to) {
   const last = lapsed.at(-1);
   const end = last.to >= to ? `since ${clock(last.from)}` : `last at ${clock(last.from)}`;
   const times = lapsed.length === 1 ? "" : ` in all, ${lapsed.length} times`;
-  return `without a token for ${spell(total(spans, "lapsed"))}${times}, ${end}`;
+  return `without a token for ${spell(Math.max(1000, total(spans, "lapsed")))}${times}, ${end}`;
 }
 
 function validity(spans, from) {

@@ -91,8 +91,8 @@ function newcomer(actions) {
 function latest(events) {
   return events.length > 0 && h("section", { class: "latest", "aria-labelledby": "latest-title", key: "latest" },
     h("h2", { id: "latest-title" }, "Since this page was opened"),
-    h("ol", null, events.map(({ id, at, grant, text, bad }) => h("li", { key: id },
-      timeOfDay(at), h("strong", null, grant), h("span", { class: bad ? "bad" : null }, localizedText(text)), h("span", { class: "words" }, distance(at))))));
+    h("ol", null, events.map(({ id, at, grant, text, bad, times }) => h("li", { key: id },
+      timeOfDay(at), h("strong", null, grant), h("span", { class: bad ? "bad" : null }, localizedText(text), times > 1 && ` (${times} times)`), h("span", { class: "words" }, distance(at))))));
 }
 
 function dialog({ dialog: asked }, actions) {
