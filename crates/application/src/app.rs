@@ -10,6 +10,7 @@ use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{AttemptOutcome, Engine};
 use everfresh_domain::login::{FlowId, LoginOutcome};
 use everfresh_domain::{Event, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, ServerName, Timestamp};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, Denial, Route, origin_of};
@@ -99,7 +100,7 @@ pub enum AppError {
     #[error("there is no server {0:?}; `everfresh list` shows those there are")]
     NoSuchServer(String),
     /// The name is taken.
-    #[error("there is a server {0} already; remove it first, or choose another name")]
+    #[error("there is a server {0} already; remove it first with `everfresh remove {0}`, or choose another name")]
     NameTaken(ServerName),
     /// It stands in the configuration file, which is not ours to write.
     #[error("the server {0} is defined in the configuration file; change it there")]
@@ -128,7 +129,7 @@ struct Inner {
     mailbox: Mailbox,
     servers: Servers,
     logins: Arc<LoginDesk>,
-    config_problem: Mutex<Option<String>>,
+    config_problem: watch::Sender<Option<String>>,
     driver: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -206,7 +207,7 @@ impl Application {
             settings: login,
         }));
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
-        let (servers, config_problem) = (Servers::default(), Mutex::default());
+        let (servers, config_problem) = (Servers::default(), watch::Sender::default());
         let inner =
             Inner { store, vault, oauth, clock, access, events, mailbox, servers, logins, config_problem, driver };
         Self { inner: Arc::new(inner) }
@@ -265,7 +266,7 @@ impl Application {
 
     /// Why not everything works, in words with the fix; empty when it does.
     pub fn not_ready(&self) -> Vec<String> {
-        let problem = self.inner.config_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let problem = self.inner.config_problem.borrow().clone();
         let mut reasons: Vec<String> = problem.into_iter().collect();
         let driver = self.inner.driver.lock().unwrap_or_else(PoisonError::into_inner);
         if driver.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -287,7 +288,16 @@ impl Application {
 
     /// Says that the configuration file's newest version is refused, or is fine again.
     pub fn set_config_problem(&self, problem: Option<String>) {
-        *self.inner.config_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        self.inner.config_problem.send_if_modified(|known| {
+            let changes = *known != problem;
+            *known = problem;
+            changes
+        });
+    }
+
+    /// Tells when [`Self::not_ready`] may say something else.
+    pub fn problems(&self) -> watch::Receiver<Option<String>> {
+        self.inner.config_problem.subscribe()
     }
 
     /// The newest attempts of a grant, newest first.

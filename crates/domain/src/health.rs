@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::failure::FailureClass;
 use crate::grant::{GrantType, LoginEnd};
+use crate::ids::GrantId;
 use crate::policy::Policy;
 use crate::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
 use crate::time::Timestamp;
@@ -72,6 +73,19 @@ impl HealthAction {
             Self::Enable => "enable",
             Self::Configure => "configure",
             Self::None => "",
+        }
+    }
+
+    /// The command that does it for `grant`, or that says what there is to mend.
+    pub fn command(self, grant: &GrantId) -> Option<String> {
+        match self {
+            Self::Login => Some(format!("everfresh login {grant}")),
+            Self::Retry => Some(format!("everfresh refresh {grant}")),
+            Self::ViewLogs => Some(format!("everfresh journal {grant}")),
+            // Accounts are not switched one by one.
+            Self::Enable => Some(format!("everfresh enable {}", grant.server)),
+            Self::Configure => Some(format!("everfresh doctor {grant}")),
+            Self::None => None,
         }
     }
 }
