@@ -84,6 +84,12 @@ impl HttpFactory {
         self.proxies.via(uri)
     }
 
+    /// The name of the proxy that calls to `url` go through, for people.
+    pub fn proxy_towards(&self, url: &str) -> io::Result<Option<String>> {
+        let uri: Uri = url.parse().map_err(|error| io::Error::other(format!("{url}: {error}")))?;
+        Ok(self.via(&uri)?.map(|via| via.host().to_owned()))
+    }
+
     /// The TLS settings towards `https` places on behalf of `server`.
     pub(crate) fn tls(&self, server: &ServerSettings) -> io::Result<Arc<ClientConfig>> {
         self.with(&Trust::of(server), |made| Ok(Arc::clone(&made.tls)))

@@ -242,11 +242,11 @@ impl<'a> Discovery<'a> {
 }
 
 /// What `call` to `url` brings, within [`PATIENCE`].
-async fn in_time<T>(url: &str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, DiscoveryError> {
+pub(super) async fn in_time<T>(url: &str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, DiscoveryError> {
     let unreachable = |cause: String| DiscoveryError::Unreachable { url: url.to_owned(), cause };
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Failure { message, .. })) => Err(unreachable(message)),
+        Ok(Err(failure)) => Err(unreachable(wire::cause(failure))),
         Err(_) => Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }

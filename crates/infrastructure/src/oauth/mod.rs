@@ -11,6 +11,7 @@ mod discovery;
 mod dpop;
 mod metadata;
 mod parse;
+mod probe;
 mod register;
 mod request;
 mod unattended;
@@ -57,6 +58,7 @@ use everfresh_domain::{Failure, FailureClass, Secret, TokenResponse};
 
 use crate::http::{HttpFactory, Reach, check_url};
 pub(crate) use classify::retry_after;
+pub use probe::Seen;
 use wire::Answer;
 pub(crate) use wire::root_cause;
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::classify::printable;
 use super::parse::{members, number, text};
 use super::request::DEVICE_CODE_GRANT;
-use super::wire::{Answer, Body};
+use super::wire::{self, Answer, Body};
 use super::{HttpOAuth, PATIENCE};
 
 /// What is asked for (RFC 7591 section 2; `application_type` of OpenID Connect registration).
@@ -75,7 +75,7 @@ pub(super) async fn register(
     let request = request.body(body).map_err(|error| refused(error.to_string()))?;
     let late = || unreachable(format!("no answer within {} s", PATIENCE.as_secs()));
     let answer = tokio::time::timeout(PATIENCE, oauth.send(server, request)).await.map_err(|_| late())?;
-    let answer = answer.map_err(|failure| unreachable(failure.message))?;
+    let answer = answer.map_err(|failure| unreachable(wire::cause(failure)))?;
     let granted = granted(&answer).map_err(|problem| match problem {
         NotGranted::Unwell(cause) => unreachable(cause),
         NotGranted::Refused(cause) => refused(cause),

@@ -57,8 +57,19 @@ async fn begin(client: &reqwest::Client, request: http::Request<Vec<u8>>) -> Res
     })
 }
 
+/// What begins the message of a failure to connect, where the subject is another.
+const UNREACHED: &str = "cannot be reached: ";
+
+/// Why a call failed, as words that follow after "... cannot be reached: ".
+pub(super) fn cause(failure: Failure) -> String {
+    match failure.message.strip_prefix(UNREACHED) {
+        Some(cause) => cause.to_owned(),
+        None => failure.message,
+    }
+}
+
 fn not_sent(error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::without_answer(FailureClass::Network, format!("cannot be reached: {}", root_cause(error)))
+    Failure::without_answer(FailureClass::Network, format!("{UNREACHED}{}", root_cause(error)))
 }
 
 async fn read(response: &mut reqwest::Response) -> Body {

@@ -64,7 +64,7 @@ use crate::custody::MasterKey;
 use disk::{Disk, RealDisk};
 use index::{Entry, Index};
 use keeper::{Change, Expected, NotWritten, Order};
-pub use opening::{OpenError, has_records};
+pub use opening::{OpenError, has_records, recorded_names};
 use seal::Sealer;
 
 const GRANT: &str = "grant.";

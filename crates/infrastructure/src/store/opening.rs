@@ -15,6 +15,7 @@ use super::index::{Entry, Index};
 use super::keeper::{Keeper, SUFFIX, path_of, rebuilt, remove_leftovers};
 use super::seal::{Sealer, UnsealError, Version, version_of};
 use super::tree::Tree;
+use super::{GRANT, SERVER};
 use crate::custody::MasterKey;
 use crate::files::{create_private_folder, tighten};
 
@@ -70,6 +71,21 @@ pub fn has_records(folder: &Path) -> bool {
     let files = fs::read_dir(folder.join("records")).into_iter().flatten().flatten();
     let sealed = files.map(|file| file.path()).any(|path| path.extension().is_some_and(|end| end == SUFFIX));
     sealed || folder.join("sled").join("db").exists()
+}
+
+/// The servers and logins that a data folder has records of, by their names alone: for completion,
+/// while the store may be in use.
+pub fn recorded_names(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder.join("records")).into_iter().flatten().flatten();
+    let named = files.filter_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        let record = name.strip_suffix(SUFFIX)?.strip_suffix('.')?;
+        record.strip_prefix(GRANT).or_else(|| record.strip_prefix(SERVER)).map(str::to_owned)
+    });
+    let mut names: Vec<String> = named.collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// What an open store is made of.
