@@ -77,7 +77,10 @@ impl Problem {
                 ("token-unavailable", "No valid token now")
             }
         };
-        let detail = format!("{}: {}", denial.grant, health.summary);
+        let mut detail = format!("{}: {}", denial.grant, health.summary);
+        if let Some(command) = health.action.command(&denial.grant) {
+            detail += &format!(". Run: {command}");
+        }
         Self {
             reason: Some(health.reason.as_str()),
             action: Some(health.action),

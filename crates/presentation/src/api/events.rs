@@ -43,18 +43,23 @@ pub(super) async fn events(
     let fresh = (!resumed).then(|| snapshot(&shared, last_id));
     let first: Vec<Event> = fresh.into_iter().chain(missed.iter().map(|event| told(&shared, event))).collect();
     let opened_under = shared.guard.keys().local();
-    let later = stream::unfold((live, shared), move |(mut live, shared)| async move {
-        let received = live.recv().await;
+    let problems = shared.application.problems();
+    let later = stream::unfold((live, problems, shared), move |(mut live, mut problems, shared)| async move {
+        let received = tokio::select! {
+            received = live.recv() => received.map(Some),
+            // What is wrong with the daemon itself is about no grant.
+            Ok(()) = problems.changed() => Ok(None),
+        };
         if shared.guard.keys().local() != opened_under {
             return None;
         }
         let event = match received {
-            Ok(event) => told(&shared, &event),
+            Ok(Some(event)) => told(&shared, &event),
             // Too slow a listener has missed some: the snapshot says where things stand.
-            Err(RecvError::Lagged(_)) => snapshot(&shared, shared.application.events().last_id()),
+            Ok(None) | Err(RecvError::Lagged(_)) => snapshot(&shared, shared.application.events().last_id()),
             Err(RecvError::Closed) => return None,
         };
-        Some((event, (live, shared)))
+        Some((event, (live, problems, shared)))
     });
     Sse::new(stream::iter(first).chain(later).map(Ok)).keep_alive(KeepAlive::new().interval(HEARTBEAT))
 }

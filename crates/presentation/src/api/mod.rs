@@ -83,6 +83,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/keys/{name}", delete(keys::remove))
         .route("/api/v1/keys/{name}/rotate", post(keys::rotate))
         .route("/api/v1/local-key/rotate", post(keys::rotate_local))
+        .route("/api/v1/servers/{name}/settings", get(servers::settings))
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(programs_only))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));

@@ -20,6 +20,7 @@ use super::{callback, events, keys, logins, notify, servers, status, views};
         servers::disable,
         servers::journal,
         servers::token,
+        servers::settings,
         logins::start,
         logins::outcome,
         logins::answer,
@@ -58,6 +59,7 @@ use super::{callback, events, keys, logins, notify, servers, status, views};
         views::DevicePrompt,
         views::PastedAnswer,
         views::LoginState,
+        views::Journal,
     ))
 )]
 struct Description;

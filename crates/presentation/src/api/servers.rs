@@ -166,6 +166,17 @@ pub(super) async fn token(
     }))
 }
 
+/// The settings in force for a server, for programs that check them: with the references to secrets,
+/// and no secret but what a header of yours may hold.
+#[utoipa::path(get, path = "/api/v1/servers/{name}/settings", params(("name" = String, Path)),
+    responses((status = 200), (status = 404)))]
+pub(super) async fn settings(
+    State(shared): State<Shared>,
+    Grant(grant): Grant,
+) -> Result<Json<ServerSettings>, Problem> {
+    Ok(Json((*shared.application.server(&grant)?.settings).clone()))
+}
+
 /// How much of a journal.
 #[derive(Deserialize)]
 pub(super) struct JournalQuery {
@@ -175,28 +186,39 @@ pub(super) struct JournalQuery {
 
 /// The attempts of a grant, newest first. Safe to paste into a bug report.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Journal {
+pub struct Journal {
+    /// One for each attempt.
     entries: Vec<Attempt>,
 }
 
 /// One attempt.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Attempt {
+pub struct Attempt {
+    /// By which every line of the log about it is found.
     attempt_id: String,
+    /// When it began.
+    #[schema(format = DateTime)]
     started_at: String,
+    /// How long the real request took.
     duration_ms: u64,
+    /// What it was made for: `schedule`, `retry`, `lost_answer`, `request`, `upstream` or `user`.
     trigger: String,
+    /// Of the token set that it was to replace.
     generation: u64,
     /// The refresh token that was sent, as fingerprint; null by a grant that has none.
     refresh_token: Option<String>,
     /// What such a grant sent of that which is configured, taken together, as fingerprint.
     credential: Option<String>,
     /// `refreshed`, `adopted`, `discarded` or `failed`.
+    #[schema(pattern = "^(refreshed|adopted|discarded|failed)$")]
     result: &'static str,
     /// The refresh token afterwards, as fingerprint.
     new_refresh_token: Option<String>,
+    /// The provider's error code.
     oauth_error: Option<String>,
+    /// The status of its answer.
     http_status: Option<u16>,
+    /// What went wrong.
     message: Option<String>,
 }
 

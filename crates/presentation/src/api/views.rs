@@ -14,6 +14,7 @@ use everfresh_domain::{GrantStatus, LoginLimits, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use super::servers::{Attempt, Journal};
 use crate::proxy::is_configurable;
 
 /// One grant: a server and the account that is logged in to it.
@@ -30,6 +31,7 @@ pub struct Server {
     #[schema(value_type = String)]
     pub grant: GrantType,
     /// Where the settings come from: `file` or `store`.
+    #[schema(pattern = "^(file|store)$")]
     pub source: &'static str,
     /// Whether a server of this name was also added at run time; the file wins.
     pub shadows_stored: bool,
@@ -62,18 +64,20 @@ pub struct ProviderProfile {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `healthy`, `degraded` or `unhealthy`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(healthy|degraded|unhealthy)$")]
     pub level: Level,
     /// `enabled` or `disabled`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(enabled|disabled)$")]
     pub admin_state: AdminState,
     /// One line.
     pub summary: String,
     /// One more line, or empty.
     pub detail: String,
     /// `login`, `retry`, `view_logs`, `enable`, `configure`, or empty.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(login|retry|view_logs|enable|configure)?$")]
     pub action: HealthAction,
+    /// The command that does it; null where there is nothing to do.
+    pub command: Option<String>,
     /// Why, for programs.
     pub reason: &'static str,
 }
@@ -85,17 +89,17 @@ pub struct Token {
     #[serde(rename = "type")]
     pub token_type: String,
     /// When the access token ends; null where not known.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
     /// When it was asked for.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub issued_at: Timestamp,
     /// Its lifetime in seconds; null where not known.
     pub lifetime_s: Option<u64>,
     /// Whether there is a refresh token.
     pub has_refresh_token: bool,
     /// When the refresh token ends; null where not known.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub refresh_token_expires_at: Option<Timestamp>,
     /// What was granted.
     pub scopes: Vec<String>,
@@ -111,18 +115,18 @@ pub struct Token {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Refresh {
     /// `idle`, `scheduled`, `refreshing`, `retrying` or `failed`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(idle|scheduled|refreshing|retrying|failed)$")]
     pub state: RefreshState,
     /// When the next attempt is due.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub next_attempt_at: Option<Timestamp>,
     /// Failures in a row.
     pub retry_count: u32,
     /// When the last attempt began.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub last_attempt_at: Option<Timestamp>,
     /// When tokens were last stored.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub last_success_at: Option<Timestamp>,
     /// The last failure since.
     pub last_error: Option<LastError>,
@@ -149,14 +153,14 @@ pub struct Login {
     /// Whether somebody is on the way.
     pub pending: bool,
     /// Until when.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub pending_until: Option<Timestamp>,
     /// The scopes that the last login asked for.
     pub requested_scopes: Vec<String>,
     /// The scopes that the upstream demanded and the next login asks for.
     pub needed_scopes: Vec<String>,
     /// When the client's secret ends; null where it has none, or it has no end.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub client_secret_expires_at: Option<Timestamp>,
 }
 
@@ -181,6 +185,7 @@ impl From<&ServerView> for Server {
                 summary: view.health.summary.clone(),
                 detail: view.health.detail.clone(),
                 action: view.health.action,
+                command: view.health.action.command(&status.id),
                 reason: view.health.reason.as_str(),
             },
             token: token(status),
@@ -472,7 +477,7 @@ pub struct AccessToken {
     /// How it is sent.
     pub token_type: String,
     /// When it ends; null where not known.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
     /// What it may do.
     pub scopes: Vec<String>,
@@ -499,7 +504,7 @@ pub struct LoginStarted {
     /// What a person types in, where the login is by device code.
     pub device: Option<DevicePrompt>,
     /// When it ends by itself.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
     /// By what its outcome is asked for.
     pub flow_id: String,
@@ -544,7 +549,7 @@ pub struct LoginState {
     /// Why, for people.
     pub message: String,
     /// Where no refresh token was issued: when the login ends, if that is known.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub lasts_until: Option<Timestamp>,
     /// The scopes that were asked for and not granted.
     pub scopes_not_granted: Vec<String>,

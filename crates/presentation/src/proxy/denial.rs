@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use everfresh_application::Denial;
-use everfresh_domain::health::HealthAction;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -62,19 +61,8 @@ pub(super) struct Refusal {
 impl Refusal {
     /// For want of a token. `page` is where the page is.
     pub(super) fn denied(denial: &Denial, page: &str) -> Self {
-        let command = match denial.health.action {
-            HealthAction::Login => Some(format!("everfresh login {}", denial.grant)),
-            HealthAction::Enable => Some(format!("everfresh enable {}", denial.grant.server)),
-            HealthAction::Retry => Some(format!("everfresh refresh {}", denial.grant)),
-            HealthAction::ViewLogs => Some(format!("everfresh journal {}", denial.grant)),
-            HealthAction::Configure => Some(format!("everfresh doctor {}", denial.grant)),
-            HealthAction::None => None,
-        };
-        let mut problem = Problem::denied(denial);
-        if let Some(command) = &command {
-            problem.detail = format!("{}. Run: {command}", problem.detail);
-        }
-        Self { problem, command, url: Some(page.to_owned()) }
+        let command = denial.health.action.command(&denial.grant);
+        Self { problem: Problem::denied(denial), command, url: Some(page.to_owned()) }
     }
 
     /// For another reason.
