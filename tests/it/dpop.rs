@@ -82,7 +82,7 @@ async fn a_bound_token_is_not_handed_out_as_if_it_were_of_use() {
     }
     let told = daemon.run(&["token", "demo", "-o", "json"]).await.expect(0).json();
     assert_eq!(told["token_type"], "DPoP");
-    assert!(daemon.run(&["show", "demo"]).await.expect(0).stdout.contains("token type          DPoP"));
+    assert!(daemon.run(&["show", "demo"]).await.expect(0).stdout.contains("type                DPoP"));
     assert!(daemon.log().lines().all(|line| !line.contains("eyJ0eXAiOiJkcG9wK2p3dCI")), "no proof is logged");
     daemon.kill().await;
 }

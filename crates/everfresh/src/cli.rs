@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::ArgValueCandidates;
+
+use crate::completion;
+use crate::help;
+use crate::schema::Shape;
 
 use crate::connect::Connect;
 use crate::keys::Key;
@@ -13,7 +18,7 @@ use crate::token::git::GitCredential;
 
 /// A local proxy that owns OAuth logins and keeps them fresh.
 #[derive(Debug, Parser)]
-#[command(name = "everfresh", version, about, disable_help_subcommand = true)]
+#[command(name = "everfresh", version, about, disable_help_subcommand = true, after_help = help::EVERFRESH)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -25,10 +30,10 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// The configuration file (TOML).
-    #[arg(long, global = true, env = "EVERFRESH_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "EVERFRESH_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     /// The folder of store, keys and log.
-    #[arg(long, global = true, env = "EVERFRESH_DATA_DIR", value_name = "FOLDER")]
+    #[arg(long, global = true, env = "EVERFRESH_DATA_DIR", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Where the daemon listens.
     #[arg(long, global = true, env = "EVERFRESH_LISTEN", value_name = "ADDRESS")]
@@ -60,12 +65,15 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon in the foreground (the default).
+    #[command(after_help = help::SERVE)]
     Serve,
     /// Show the whole product on this machine, with no account and nothing left behind.
     Demo(Demo),
     /// Add a server, then log in to it.
+    #[command(after_help = help::ADD)]
     Add(Box<Add>),
     /// Log in to a server.
+    #[command(after_help = help::LOGIN)]
     Login(Login),
     /// Revoke and erase a login.
     Logout(Name),
@@ -76,18 +84,22 @@ pub(crate) enum Command {
     /// Switch a server off; its logins are kept.
     Disable(Name),
     /// One line for each login.
-    #[command(visible_alias = "status")]
+    #[command(visible_alias = "status", after_help = help::LIST)]
     List(List),
     /// The same as list.
     #[command(subcommand, hide = true)]
     Upstream(Upstream),
     /// One login in full.
+    #[command(after_help = help::SHOW)]
     Show(Show),
     /// The attempts of a login, newest first.
+    #[command(after_help = help::JOURNAL)]
     Journal(Journal),
     /// Make one attempt now, and wait for its result.
+    #[command(after_help = help::REFRESH)]
     Refresh(Name),
     /// Print a valid access token, refreshing first if needed.
+    #[command(after_help = help::TOKEN)]
     Token(Token),
     /// Answer git, as a credential helper.
     GitCredential(GitCredential),
@@ -95,11 +107,13 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Key(Key),
     /// Print how a client reaches a server.
+    #[command(after_help = help::URL)]
     Url(Name),
     /// Write servers into a client's configuration; alone, show which clients have which.
     Connect(Box<Connect>),
     /// Serve a client that speaks stdio only: forwards to a server, and starts the daemon if none
     /// runs.
+    #[command(after_help = help::STDIO)]
     Stdio(Name),
     /// Open the page.
     Open(Open),
@@ -112,11 +126,27 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Notify(crate::commands::Notify),
     /// Check configuration, store, key, daemon, providers and upstreams.
+    #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),
-    /// Print a completion script for a shell.
+    /// Print a script that completes commands, options and server names in a shell.
+    #[command(after_help = help::COMPLETIONS)]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+    /// Print the JSON Schema of what -o json prints.
+    #[command(after_help = help::SCHEMA)]
+    Schema {
+        /// Of which command.
+        #[arg(value_name = "NAME")]
+        shape: Shape,
+    },
+    /// Write the manual pages, one for each command.
+    #[command(hide = true)]
+    Man {
+        /// Where to; without it, the page of everfresh itself is printed.
+        #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
     },
 }
 
@@ -130,6 +160,7 @@ pub(crate) enum Upstream {
 #[derive(Debug, Args)]
 pub(crate) struct Name {
     /// NAME or NAME@ACCOUNT.
+    #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: String,
 }
 
@@ -242,6 +273,7 @@ pub(crate) struct IdentityProvider {
 #[derive(Debug, Args)]
 pub(crate) struct Login {
     /// NAME or NAME@ACCOUNT.
+    #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) how: LoginHow,
@@ -271,8 +303,8 @@ pub(crate) struct List {
     /// How to print it.
     #[arg(short, long, default_value = "table")]
     pub(crate) output: Output,
-    /// Print it anew whenever it changes.
-    #[arg(long)]
+    /// Go on, live: redraw it on a terminal, else print a line for each change.
+    #[arg(long, conflicts_with = "check")]
     pub(crate) watch: bool,
     /// Exit with 10 if anything is unhealthy, with 11 if anything is degraded.
     #[arg(long)]
@@ -282,6 +314,7 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// NAME or NAME@ACCOUNT.
+    #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: String,
     /// How to print it.
     #[arg(short, long, default_value = "table")]
@@ -291,6 +324,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Journal {
     /// NAME or NAME@ACCOUNT.
+    #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: String,
     /// How to print it.
     #[arg(short, long, default_value = "table")]
@@ -309,7 +343,8 @@ pub(crate) struct Open {
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Only this server.
+    /// Only this server, besides what is checked of everfresh itself.
+    #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: Option<String>,
     /// How to print it.
     #[arg(short, long, default_value = "table")]

@@ -60,6 +60,47 @@ pub(crate) async fn running_daemon(global: &Global, paths: &Paths) -> Option<Str
     alive.is_ok_and(|answer| answer.status().is_success()).then_some(base_url)
 }
 
+/// The daemon of this data folder and the key that it wants, if one runs.
+pub(crate) async fn daemon(global: &Global, paths: &Paths) -> Result<Option<(String, String)>, Failure> {
+    let Some(base_url) = running_daemon(global, paths).await else { return Ok(None) };
+    match local_key::find(paths)? {
+        Some(key) => Ok(Some((base_url, key))),
+        None => Err(no_key(&base_url, paths)),
+    }
+}
+
+/// Refuses a `--listen` at which nobody answers where the data folder's daemon is at another address:
+/// that one holds the store.
+async fn elsewhere(global: &Global, paths: &Paths) -> Result<(), Failure> {
+    let Some(address) = global.listen else { return Ok(()) };
+    match running_daemon(&Global { listen: None, ..global.clone() }, paths).await {
+        None => Ok(()),
+        Some(base_url) => {
+            let text = format!(
+                "no daemon answers at {address}; the one of this data folder is at {base_url}: leave out --listen, or \
+                 name another folder with --data-dir"
+            );
+            Err(Failure::new(Exit::NoDaemon, text))
+        }
+    }
+}
+
+fn no_key(base_url: &str, paths: &Paths) -> Failure {
+    let text = format!(
+        "the daemon at {base_url} wants a local key, and there is none in {}: name that daemon's data folder with \
+         --data-dir, or give its key in EVERFRESH_KEY",
+        paths.data.display()
+    );
+    Failure::new(Exit::NoDaemon, text)
+}
+
+/// What a daemon at `base_url` said where it did not do what was asked.
+pub(crate) async fn refused_by(base_url: &str, response: reqwest::Response) -> Failure {
+    let status = response.status().as_u16();
+    let problem = response.json().await.unwrap_or(Value::Null);
+    failure(base_url, status, &problem)
+}
+
 /// A client of the API, on this machine.
 pub(crate) fn http_client() -> reqwest::Client {
     local_client().timeout(PATIENCE).build().expect("a client without any file can be built")
@@ -76,15 +117,10 @@ pub(crate) fn local_client() -> reqwest::ClientBuilder {
 impl Api {
     /// The running daemon's API, else one in this process that does what `need` says.
     pub(crate) async fn open(global: &Global, paths: &Paths, need: Need) -> Result<Self, Failure> {
-        if let Some(base_url) = running_daemon(global, paths).await {
-            let no_key = || {
-                let text =
-                    format!("the daemon runs at {base_url}, and its local key is not in {}", paths.data.display());
-                Failure::new(Exit::NoDaemon, text)
-            };
-            let key = local_key::find(paths)?.ok_or_else(no_key)?;
+        if let Some((base_url, key)) = daemon(global, paths).await? {
             return Ok(Self { transport: Transport::Daemon { client: http_client(), base_url }, key });
         }
+        elsewhere(global, paths).await?;
         let mut config = loading::load(paths, global)?;
         if need == Need::Look {
             // No place for any attempt: whoever only looks sends nothing.
@@ -147,7 +183,11 @@ impl Api {
                     .header("content-type", "application/json")
                     .body(content);
                 let gone = |error: reqwest::Error| {
-                    let text = format!("the daemon at {base_url} does not answer: {}", error.without_url());
+                    let cause = if error.is_timeout() { "it took too long".to_owned() } else { innermost(&error) };
+                    let text = format!(
+                        "the daemon at {base_url} does not answer any more: {cause}. See its log, or start it with: \
+                         everfresh serve"
+                    );
                     Failure::new(Exit::NoDaemon, text)
                 };
                 let answer = request.send().await.map_err(gone)?;
@@ -172,7 +212,7 @@ impl Api {
         if status.is_success() {
             return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
         }
-        Err(failure(status.as_u16(), &serde_json::from_str(&text).unwrap_or(Value::Null)))
+        Err(failure(self.base_url(), status.as_u16(), &serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
 
     /// Ends an application in this process: what it began is stored.
@@ -186,8 +226,17 @@ impl Api {
     }
 }
 
-/// A problem of the API, as words and exit code.
-fn failure(status: u16, problem: &Value) -> Failure {
+/// The cause that says what happened.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// A problem of the API at `base_url`, as words and exit code.
+fn failure(base_url: &str, status: u16, problem: &Value) -> Failure {
     let kind = problem["type"].as_str().unwrap_or_default();
     let name = kind.strip_prefix(everfresh_presentation::problem::TYPE_PREFIX).unwrap_or_default();
     let exit = match name {
@@ -201,9 +250,26 @@ fn failure(status: u16, problem: &Value) -> Failure {
         | "key-over" | "key-given" | "too-many-keys" => Exit::Refused,
         _ => Exit::Failed,
     };
+    if name == "key-needed" {
+        let given = std::env::var_os("EVERFRESH_KEY").is_some_and(|key| !key.is_empty());
+        let text = if given {
+            format!(
+                "the daemon at {base_url} does not take the key in EVERFRESH_KEY; correct it, or unset it so that the one \
+                 in the data folder counts"
+            )
+        } else {
+            format!(
+                "the daemon at {base_url} wants another local key than the one in this data folder: it belongs to \
+                 another one. Name that with --data-dir, or another daemon with --listen"
+            )
+        };
+        return Failure::new(exit, text);
+    }
     let text = match problem["detail"].as_str() {
         Some(detail) => detail.to_owned(),
-        None => format!("the daemon answered {status} without saying why"),
+        None => {
+            format!("what listens at {base_url} answered {status} and no words of everfresh: is it another program?")
+        }
     };
     Failure::new(exit, text)
 }

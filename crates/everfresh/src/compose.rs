@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use everfresh_application::ports::{Clock, Entropy};
+use everfresh_application::ports::{Clock, Entropy, TokenStore};
 use everfresh_application::{Application, KeyRing, LoginSettings, NoticeDesk, NoticeParts, Parts as ApplicationParts};
 use everfresh_infrastructure::custody::{CustodyError, KeyOrigin, KeySource, Keychain, master_key};
 use everfresh_infrastructure::dialer::NetDialer;
@@ -42,6 +42,13 @@ fn clock() -> Arc<dyn Clock> {
 pub(crate) struct OpenStore {
     store: SledStore,
     pub(crate) key_origin: KeyOrigin,
+}
+
+impl OpenStore {
+    /// What is noteworthy about it.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.store.warnings()
+    }
 }
 
 /// Opens the store of the data folder. What is wrong with it is exit code 7.

@@ -6,19 +6,23 @@ mod browser;
 mod cli;
 mod client;
 mod commands;
+mod completion;
 mod compose;
 mod config;
 mod connect;
 mod daemon_log;
 mod demo;
 mod exit;
+mod help;
 mod keys;
 mod loading;
 mod local_key;
 mod logging;
+mod manual;
 mod notices;
 mod output;
 mod paths;
+mod schema;
 mod serve;
 mod service;
 mod stdio;
@@ -27,13 +31,14 @@ mod traces;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use cli::{Cli, Command};
 use exit::{Exit, Failure};
 use paths::Paths;
 
 fn main() -> ExitCode {
+    completion::answer();
     let cli = Cli::parse();
     // The driver, the store's callers and API calls; the data plane has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -59,8 +64,15 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = cli.global;
     let command = cli.command.unwrap_or(Command::Serve);
     if let Command::Completions { shell } = command {
-        clap_complete::generate(shell, &mut Cli::command(), "everfresh", &mut std::io::stdout());
+        output::bytes(&completion::script(shell)?);
         return Ok(Exit::Done);
+    }
+    if let Command::Schema { shape } = command {
+        output::json(&shape.schema());
+        return Ok(Exit::Done);
+    }
+    if let Command::Man { folder } = &command {
+        return manual::manual(folder.as_deref());
     }
     if let Command::Serve = command {
         let _traces = logging::start_with_traces(&global, "info")?;

@@ -30,6 +30,9 @@ const THREADS_MAX: usize = 4;
 pub(crate) struct DaemonFile {
     pub(crate) base_url: String,
     pub(crate) pid: u32,
+    /// Where the key of its store comes from, for people.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
 }
 
 /// Why the daemon does something.
@@ -49,6 +52,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     let mut signals = signals();
     let store = compose::open_store(paths, &config)?;
     tracing::info!(key = %store.key_origin, data = %paths.data.display(), "the store is open");
+    let key_origin = store.key_origin.to_string();
     let listeners = compose::listeners(&config, passed)?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
     let address = reachable(address.ok_or_else(|| Failure::new(Exit::Failed, "no address to listen on"))?);
@@ -58,7 +62,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     let server = Server::start(&listeners, running.surfaces.clone(), threads).map_err(failed)?;
     drop(listeners);
     running.surfaces.notices.watch();
-    announce(paths, address);
+    announce(paths, address, key_origin);
     sd::ready(&running.application);
     sd::keep_told(&running.application);
     let mut live = config;
@@ -104,9 +108,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Says that the daemon is ready: to whoever started it, and to commands of this data folder.
-fn announce(paths: &Paths, address: SocketAddr) {
+fn announce(paths: &Paths, address: SocketAddr, key_origin: String) {
     let base_url = format!("http://{address}");
-    let told = DaemonFile { base_url: base_url.clone(), pid: std::process::id() };
+    let told = DaemonFile { base_url: base_url.clone(), pid: std::process::id(), key: Some(key_origin) };
     let json = serde_json::to_vec(&told).unwrap_or_default();
     if let Err(error) = files::write_private(&paths.daemon(), &json) {
         tracing::warn!(%error, "commands will not find this daemon by its data folder");

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use url::Url;
 
-use super::servers::exit_for;
+use super::servers::{not_well, sentence};
 use super::{grant_in, path_of};
 use crate::browser;
 use crate::cli::{Add, Global, Grant, IdentityProvider, LoginHow, Open};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
-use crate::output;
+use crate::output::{self, progress};
 
 pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Failure> {
     let mut headers = std::collections::BTreeMap::new();
@@ -57,12 +57,20 @@ pub(super) async fn add(api: &Api, global: &Global, add: Add) -> Result<Exit, Fa
             ..NewOAuth::default()
         },
     };
-    api.post("/api/v1/servers", Some(json!(server))).await?;
+    let added = api.post("/api/v1/servers", Some(json!(server))).await;
+    added.map_err(|Failure { exit, text }| {
+        let more = if exit == Exit::Usage { ". All options: everfresh add --help" } else { "" };
+        Failure::new(exit, text + more)
+    })?;
     output::line(format!("{}: added", grant.server));
     if add.no_login {
         return Ok(Exit::Done);
     }
-    login(api, global, &add.name, &add.how).await
+    let logged_in = login(api, global, &add.name, &add.how).await;
+    if logged_in.is_err() {
+        output::note(format!("{}: it stays added, without a login", grant.server));
+    }
+    logged_in
 }
 
 /// The files that were named, as the daemon finds them, and only if they can be used.
@@ -93,15 +101,14 @@ fn identity_provider(told: IdentityProvider) -> Option<NewIdentityProvider> {
 
 /// Has a grant that needs no person ask for a token, and says what came of it.
 async fn ask(api: &Api, name: &str) -> Result<Exit, Failure> {
-    let answer = api.post(&format!("{}/refresh", path_of(name)?), None).await?;
-    let health = &answer["server"]["health"];
+    let path = format!("{}/refresh", path_of(name)?);
+    let answer = progress::during(&format!("{name}: asking for a token"), api.post(&path, None)).await?;
     if answer["outcome"] == "refreshed" {
         let ends = output::text(&answer["server"]["token"]["expires_at"]);
         output::line(format!("{name}: has a token until {ends}; it is kept fresh from here on"));
         return Ok(Exit::Done);
     }
-    let (summary, detail) = (output::text(&health["summary"]), output::text(&health["detail"]));
-    Err(Failure::new(exit_for(health), format!("{name}: {summary}. {detail}")))
+    Err(not_well(name, &answer["server"]["health"], "everfresh login"))
 }
 
 pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow) -> Result<Exit, Failure> {
@@ -115,19 +122,33 @@ pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow
         LoginHow { .. } => None,
     };
     let wish = LoginWish { way, new_client: how.new_client };
-    let started = match api.post(&format!("{}/login", path_of(name)?), Some(json!(wish))).await {
+    let path = format!("{}/login", path_of(name)?);
+    let asking = api.post(&path, Some(json!(wish)));
+    let started = match progress::during(&format!("{name}: asking how to log in"), asking).await {
         Ok(started) => started,
         Err(failure) if failure.text.ends_with("asks for no login") => {
             output::line(format!("{name}: no login needed; the server answers without one"));
             return Ok(Exit::Done);
         }
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            let text = format!("{}. Try again once it answers; everfresh doctor {name} looks closer", failure.text);
+            return Err(Failure { text, ..failure });
+        }
         Err(failure) => return Err(failure),
     };
-    let pasting = show_way(global, name, &started, how, api.base_url());
-    let ended = wait(api, name, &started, how, if pasting { Some(lines_of_stdin()) } else { None }).await?;
+    let ended = if show_way(global, name, &started, how, api.base_url()) {
+        // What is typed in must not be drawn over.
+        wait(api, name, &started, how, Some(lines_of_stdin())).await?
+    } else {
+        let words = format!("{name}: waiting for the login in your browser");
+        progress::until(&words, how.timeout, wait(api, name, &started, how, None)).await?
+    };
     match ended["state"].as_str() {
         Some("succeeded") => succeeded(api, name, &ended).await,
-        _ => Err(Failure::new(Exit::LoginNeeded, format!("{name}: {}", output::text(&ended["message"])))),
+        _ => {
+            let text = format!("{name}: {}. Try again with: everfresh login {name}", sentence(&ended["message"]));
+            Err(Failure::new(Exit::LoginNeeded, text))
+        }
     }
 }
 
@@ -187,7 +208,8 @@ async fn wait(
     let late = || {
         let (time, end) = (humantime::format_duration(how.timeout), output::text(&started["expires_at"]));
         let goes_on = if api.is_daemon() { format!("; the login stays open until {end}") } else { String::new() };
-        Failure::new(Exit::LoginNeeded, format!("{name}: nobody came back within {time}{goes_on}"))
+        let text = format!("{name}: nobody came back within {time}{goes_on}. Go on with: everfresh login {name}");
+        Failure::new(Exit::LoginNeeded, text)
     };
     let ended = async {
         loop {

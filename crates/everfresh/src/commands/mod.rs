@@ -1,18 +1,22 @@
 //! The commands: each calls the API, and prints what it says.
 
-mod doctor;
-mod list;
+pub(crate) mod doctor;
+mod journal;
+pub(crate) mod list;
 mod login;
 mod notify;
 mod servers;
+mod show;
 
 use everfresh_domain::GrantId;
 use everfresh_domain::Timestamp;
 
 use crate::cli::{Command, Global, Upstream};
 use crate::client::{Api, Need};
+use crate::config::is_near;
 use crate::exit::{Exit, Failure};
 use crate::keys;
+use crate::output;
 use crate::paths::Paths;
 use crate::token;
 
@@ -26,6 +30,11 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
     if let Command::Connect(wanted) = &command {
         return crate::connect::connect(global, paths, wanted).await;
     }
+    if let Command::List(list) | Command::Upstream(Upstream::List(list)) = &command
+        && list.watch
+    {
+        return list::watch(global, paths, *list).await;
+    }
     let logs_in = matches!(&command, Command::Login(_)) || matches!(&command, Command::Add(add) if !add.no_login);
     let need = if logs_in {
         Need::Login
@@ -35,7 +44,10 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
         Need::Look
     };
     let api = Api::open(global, paths, need).await?;
-    let ended = with(&api, command, global, paths).await;
+    let ended = match with(&api, command, global, paths).await {
+        Err(failure) if failure.exit == Exit::NoSuchServer => Err(with_nearest(&api, failure).await),
+        ended => ended,
+    };
     api.close().await;
     ended
 }
@@ -49,8 +61,8 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         Command::Enable(name) => servers::switch(api, &name.name, "enable").await,
         Command::Disable(name) => servers::switch(api, &name.name, "disable").await,
         Command::List(list) | Command::Upstream(Upstream::List(list)) => list::list(api, list).await,
-        Command::Show(show) => list::show(api, &show.name, show.output).await,
-        Command::Journal(journal) => list::journal(api, &journal).await,
+        Command::Show(show) => show::show(api, &show.name, show.output).await,
+        Command::Journal(journal) => journal::journal(api, &journal).await,
         Command::Refresh(name) => servers::refresh(api, &name.name).await,
         Command::Token(asked) => token::token(api, &asked).await,
         Command::GitCredential(asked) => token::git::git_credential(api, &asked).await,
@@ -65,8 +77,28 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         | Command::Stdio(_)
         | Command::Service(_)
         | Command::Ready(_)
-        | Command::Completions { .. } => Ok(Exit::Done),
+        | Command::Completions { .. }
+        | Command::Schema { .. }
+        | Command::Man { .. } => Ok(Exit::Done),
     }
+}
+
+/// The failure with the name that was probably meant, where one is near.
+async fn with_nearest(api: &Api, failure: Failure) -> Failure {
+    let Ok(answer) = api.get("/api/v1/servers").await else { return failure };
+    let names: Vec<String> = answer["servers"].as_array().into_iter().flatten().map(output::name_of).collect();
+    let wanted = failure.text.split('"').nth(1).unwrap_or_default().to_owned();
+    match nearest(&wanted, &names) {
+        Some(name) => Failure { text: format!("there is no server {wanted:?}; did you mean {name}?"), ..failure },
+        None => failure,
+    }
+}
+
+/// The one of `names` that `wanted` is a slip or a beginning of.
+fn nearest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
+    let wanted = wanted.to_lowercase();
+    let near = names.iter().find(|name| is_near(&wanted, name));
+    near.or_else(|| names.iter().find(|name| wanted.len() > 2 && name.starts_with(&wanted))).map(String::as_str)
 }
 
 /// The API's path of a login, if its name is one.
@@ -86,4 +118,24 @@ pub(crate) fn now() -> Timestamp {
     use everfresh_application::ports::Clock;
 
     everfresh_infrastructure::system::SystemClock::default().now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_suggested_where_one_is_near_and_no_other() {
+        let names = ["github", "linear", "linear@work"].map(str::to_owned);
+        for (wanted, expected) in [
+            ("linaer", Some("linear")),
+            ("Linear", Some("linear")),
+            ("lin", Some("linear")),
+            ("githb", Some("github")),
+            ("notion", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(wanted, &names), expected, "{wanted}");
+        }
+    }
 }

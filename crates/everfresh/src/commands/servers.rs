@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::path_of;
+use super::{now, path_of};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
-use crate::output;
+use crate::output::{self, progress};
 
 pub(super) async fn logout(api: &Api, name: &str) -> Result<Exit, Failure> {
     api.post(&format!("{}/logout", path_of(name)?), None).await?;
@@ -27,17 +27,34 @@ pub(super) async fn switch(api: &Api, name: &str, to: &str) -> Result<Exit, Fail
 }
 
 pub(super) async fn refresh(api: &Api, name: &str) -> Result<Exit, Failure> {
-    let answer = api.post(&format!("{}/refresh", path_of(name)?), None).await?;
-    let health = &answer["server"]["health"];
-    let summary = output::text(&health["summary"]);
+    let path = format!("{}/refresh", path_of(name)?);
+    let answer = progress::during(&format!("{name}: asking the provider"), api.post(&path, None)).await?;
     match answer["outcome"].as_str() {
         Some("refreshed") => {
-            let ends = output::text(&answer["server"]["token"]["expires_at"]);
+            let ends = output::both(now(), &answer["server"]["token"]["expires_at"]);
             output::line(format!("{name}: refreshed; the new token ends at {ends}"));
             Ok(Exit::Done)
         }
-        _ => Err(Failure::new(exit_for(health), format!("{name}: {summary}. {}", output::text(&health["detail"])))),
+        _ => Err(not_well(name, &answer["server"]["health"], "everfresh refresh")),
     }
+}
+
+/// What is wrong with a login, and the command that helps, unless that is `command`, which just did not.
+pub(super) fn not_well(name: &str, health: &Value, command: &str) -> Failure {
+    let detail = sentence(&health["detail"]);
+    let mut text = format!("{name}: {}", sentence(&health["summary"]));
+    if !detail.is_empty() {
+        text += &format!(". {detail}");
+    }
+    if let Some(helps) = health["command"].as_str().filter(|helps| !helps.starts_with(command)) {
+        text += &format!(". Run: {helps}");
+    }
+    Failure::new(exit_for(health), text)
+}
+
+/// A text without the full stop at its end, so that something can follow.
+pub(super) fn sentence(text: &Value) -> String {
+    text.as_str().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 /// The exit code that a health's action stands for.

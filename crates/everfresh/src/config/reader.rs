@@ -214,23 +214,8 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Whether two keys are one slip apart, or two in longer ones.
-fn is_near(a: &str, b: &str) -> bool {
+/// Whether two names are one slip apart, or two in longer ones.
+pub(crate) fn is_near(a: &str, b: &str) -> bool {
     let allowed = if a.len() > 3 { 2 } else { 1 };
-    distance(a.as_bytes(), b.as_bytes()) <= allowed
-}
-
-/// Levenshtein's distance.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
+    strsim::osa_distance(a, b) <= allowed
 }

@@ -11,7 +11,7 @@ mod framing;
 mod message;
 mod mirror;
 mod session;
-mod sse;
+pub(crate) mod sse;
 mod upstream;
 
 use std::io;
@@ -82,7 +82,7 @@ async fn write(mut client: impl AsyncWrite + Unpin, mut lines: mpsc::Receiver<Ve
 
 /// Ends when somebody wants this process to end.
 #[cfg(unix)]
-async fn told_to_stop() {
+pub(crate) async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
 
     let waiting = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(|kind| async move {
@@ -100,7 +100,7 @@ async fn told_to_stop() {
 }
 
 #[cfg(not(unix))]
-async fn told_to_stop() {
+pub(crate) async fn told_to_stop() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -8,22 +8,22 @@ use super::framing::MESSAGE_MAX;
 
 /// One event.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// Empty for one without a name, which is a message.
-    pub(super) name: String,
-    pub(super) data: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) data: Vec<u8>,
     /// The last id so far, its own or an earlier one's.
-    pub(super) id: Option<String>,
+    pub(crate) id: Option<String>,
 }
 
 /// An event longer than any message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event is longer than {MESSAGE_MAX} bytes")]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 /// Reads events out of a stream.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(crate) struct Events {
     read: BytesMut,
     /// Up to here `read` holds no end of a line.
     looked: usize,
@@ -39,7 +39,7 @@ pub(super) struct Events {
 
 impl Events {
     /// A stream that goes on behind the event `id`.
-    pub(super) fn after(id: Option<String>) -> Self {
+    pub(crate) fn after(id: Option<String>) -> Self {
         Self {
             read: BytesMut::new(),
             looked: 0,
@@ -53,14 +53,14 @@ impl Events {
     }
 
     /// Takes what came next.
-    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), TooLong> {
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<(), TooLong> {
         self.read.extend_from_slice(chunk);
         let held = self.read.len() + self.data.as_ref().map_or(0, Vec::len);
         if held > MESSAGE_MAX + chunk.len() { Err(TooLong) } else { Ok(()) }
     }
 
     /// The next event, if all of it has come.
-    pub(super) fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         while let Some(line) = self.line() {
             if line.is_empty() {
                 let (name, data) = (std::mem::take(&mut self.name), self.data.take());
@@ -75,12 +75,12 @@ impl Events {
     }
 
     /// The id to go on behind.
-    pub(super) fn last_id(&self) -> Option<&str> {
+    pub(crate) fn last_id(&self) -> Option<&str> {
         self.id.as_deref().filter(|id| !id.is_empty())
     }
 
     /// How long the server wants a client to wait before it comes again.
-    pub(super) fn retry(&self) -> Option<Duration> {
+    pub(crate) fn retry(&self) -> Option<Duration> {
         self.retry
     }
 

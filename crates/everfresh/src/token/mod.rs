@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use serde_json::Value;
 
 use crate::client::Api;
 use crate::commands::path_of;
+use crate::completion;
 use crate::exit::{Exit, Failure};
-use crate::output;
+use crate::output::{self, progress};
 
 /// The forms of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -34,6 +36,7 @@ pub(crate) enum TokenOutput {
 #[derive(Debug, Args)]
 pub(crate) struct Token {
     /// NAME or NAME@ACCOUNT.
+    #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: String,
     /// How to print it.
     #[arg(short, long, default_value = "raw")]
@@ -72,7 +75,8 @@ pub(crate) async fn token(api: &Api, asked: &Token) -> Result<Exit, Failure> {
 /// A valid token of `name` as the API tells it.
 async fn fetch(api: &Api, name: &str, min_validity: Option<Duration>) -> Result<Value, Failure> {
     let query = min_validity.map(|wanted| format!("?min_validity={}", wanted.as_secs())).unwrap_or_default();
-    api.get(&format!("{}/token{query}", path_of(name)?)).await
+    let path = format!("{}/token{query}", path_of(name)?);
+    progress::during(&format!("{name}: waiting for a valid token"), api.get(&path)).await
 }
 
 /// A token that is bound to a key is looked at, and not handed out as if it were of use.

@@ -1,0 +1,274 @@
+//! What is on this machine: configuration, folders, keys, the daemon and its port.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::report::{Check, Kind, Verdict};
+use crate::cli::Global;
+use crate::client::{self, Api, Need};
+use crate::compose;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::loading;
+use crate::output::{text, texts};
+use crate::paths::Paths;
+use crate::serve::DaemonFile;
+
+/// With less room than this a refresh may fail.
+const ROOM_MIN: u64 = 8 << 20;
+
+/// With less room than this it will not be long.
+const ROOM_GOOD: u64 = 64 << 20;
+
+/// The variables that name proxies, in either case.
+const PROXY_VARIABLES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
+
+/// What was found, and whether the servers' settings can be asked for.
+pub(super) struct Local {
+    pub(super) checks: Vec<Check>,
+    pub(super) api_can_be_had: bool,
+}
+
+pub(super) async fn checks(global: &Global, paths: &Paths) -> Local {
+    let config = loading::load(paths, global);
+    let mut checks = vec![match &config {
+        Ok(_) if paths.config.exists() => {
+            Check::ok(Kind::Configuration, format!("{} is valid", paths.config.display()))
+        }
+        Ok(_) => {
+            let found = format!("there is no {}; the defaults are in force", paths.config.display());
+            Check::ok(Kind::Configuration, found)
+        }
+        Err(failure) => Check::failed(Kind::Configuration, Exit::Usage, &failure.text, "correct the lines named"),
+    }];
+    checks.extend(configuration_access(&paths.config));
+    checks.extend([data_folder(paths), disk_space(&paths.data)]);
+    let config = config.ok();
+    let daemon = client::running_daemon(global, paths).await;
+    let api_can_be_had = match &daemon {
+        Some(base_url) => {
+            let asked = running(global, paths, base_url).await;
+            checks.extend(asked);
+            !failed(&checks, Kind::LocalKey)
+        }
+        None => {
+            checks.extend(not_running(paths, config.as_ref()));
+            config.is_some() && !failed(&checks, Kind::Store)
+        }
+    };
+    checks.push(proxies(|name| std::env::var(name).ok()));
+    Local { checks, api_can_be_had }
+}
+
+fn failed(checks: &[Check], kind: Kind) -> bool {
+    checks.iter().any(|check| check.is(kind) && check.result == Verdict::Failed)
+}
+
+/// The daemon at `base_url`, as it tells itself.
+async fn running(global: &Global, paths: &Paths, base_url: &str) -> Vec<Check> {
+    let status = match Api::open(global, paths, Need::Look).await {
+        Ok(api) => api.get("/api/v1/status").await,
+        Err(failure) => Err(failure),
+    };
+    let status = match status {
+        Ok(status) => status,
+        Err(failure) => {
+            let fix = "name that daemon's data folder with --data-dir, or give its key in EVERFRESH_KEY";
+            return vec![
+                Check::ok(Kind::Daemon, format!("one answers at {base_url}")),
+                Check::failed(Kind::LocalKey, failure.exit, failure.text, fix),
+            ];
+        }
+    };
+    vec![
+        Check::ok(Kind::Daemon, format!("it runs as process {}", text(&status["pid"]))),
+        version(&text(&status["version"]), env!("CARGO_PKG_VERSION")),
+        ready(&status),
+        Check::ok(Kind::Port, format!("clients find it at {base_url}")),
+        Check::ok(Kind::LocalKey, "the daemon takes the one that is here"),
+        store(&paths.data, &texts(&status["store_warnings"])),
+        master_key(told(paths).and_then(|told| told.key).as_deref(), &paths.data),
+    ]
+}
+
+/// What there is without a daemon.
+fn not_running(paths: &Paths, config: Option<&Config>) -> Vec<Check> {
+    let found = match told(paths) {
+        Some(told) => format!(
+            "it does not answer at {}, where it was last (process {}): it has ended without a word, or hangs",
+            told.base_url, told.pid
+        ),
+        None => "it does not run".to_owned(),
+    };
+    let mut checks = vec![
+        Check::warning(Kind::Daemon, found, "start it with: everfresh serve"),
+        Check::skipped(Kind::Version, "there is no daemon to compare with"),
+        Check::skipped(Kind::Ready, "there is no daemon to ask"),
+    ];
+    let Some(config) = config else {
+        let kinds = [Kind::Port, Kind::LocalKey, Kind::Store, Kind::MasterKey];
+        checks.extend(kinds.map(|kind| Check::skipped(kind, "the configuration cannot be used")));
+        return checks;
+    };
+    checks.push(port(&config.listen, config.listen_is_chosen));
+    checks.push(match crate::local_key::find(paths) {
+        Ok(Some(_)) => Check::ok(Kind::LocalKey, format!("{} holds one", paths.local_key().display())),
+        Ok(None) => Check::ok(Kind::LocalKey, "there is none yet; the first start makes one"),
+        Err(failure) => {
+            Check::failed(Kind::LocalKey, failure.exit, failure.text, "make it readable for you, or remove it")
+        }
+    });
+    match compose::open_store(paths, config) {
+        Ok(opened) => {
+            let warnings = opened.warnings();
+            checks.push(store(&paths.data, &warnings.iter().map(String::as_str).collect::<Vec<_>>()));
+            checks.push(master_key(Some(&opened.key_origin.to_string()), &paths.data));
+        }
+        Err(failure) => {
+            let fix = "the text says what to do; docs/STORAGE.md says more";
+            checks.push(Check::failed(Kind::Store, failure.exit, failure.text, fix));
+            checks.push(Check::skipped(Kind::MasterKey, "the store cannot be opened"));
+        }
+    }
+    checks
+}
+
+/// What the last daemon of this folder said of itself.
+fn told(paths: &Paths) -> Option<DaemonFile> {
+    serde_json::from_slice(&std::fs::read(paths.daemon()).ok()?).ok()
+}
+
+fn version(daemon: &str, own: &str) -> Check {
+    if daemon == own {
+        return Check::ok(Kind::Version, format!("{own}, as this command"));
+    }
+    let found = format!("the daemon is {daemon}, and this command {own}");
+    Check::warning(Kind::Version, found, "end the daemon and start it again")
+}
+
+fn ready(status: &Value) -> Check {
+    let reasons = texts(&status["reasons"]);
+    if reasons.is_empty() {
+        return Check::ok(Kind::Ready, "store, engine and listener work");
+    }
+    let fix = "correct what is named; a changed configuration is read at once";
+    Check::failed(Kind::Ready, Exit::Failed, reasons.join("; "), fix)
+}
+
+fn store(folder: &Path, warnings: &[&str]) -> Check {
+    if warnings.is_empty() {
+        return Check::ok(Kind::Store, format!("{} is readable and whole", folder.display()));
+    }
+    Check::warning(Kind::Store, warnings.join("; "), "nothing to do at once; docs/STORAGE.md says what it means")
+}
+
+fn master_key(origin: Option<&str>, folder: &Path) -> Check {
+    match origin {
+        None => Check::skipped(Kind::MasterKey, "the daemon does not say where its key comes from"),
+        Some(origin) if origin.contains(&*folder.to_string_lossy()) => Check::ok(
+            Kind::MasterKey,
+            format!("it comes from {origin}, beside what it seals: whoever copies the folder has both"),
+        ),
+        Some(origin) => Check::ok(Kind::MasterKey, format!("it comes from {origin}")),
+    }
+}
+
+/// Whether the daemon could listen where it is to.
+fn port(addresses: &[SocketAddr], are_chosen: bool) -> Check {
+    let wanted = if are_chosen { addresses } else { &addresses[..1] };
+    for address in wanted {
+        if let Err(error) = TcpListener::bind(address) {
+            let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
+            let cause =
+                if in_use { "is in use by another program".to_owned() } else { format!("is not to be had: {error}") };
+            let fix = "end that program, or choose another address with --listen or listen in the configuration";
+            return Check::failed(Kind::Port, Exit::Failed, format!("{address} {cause}"), fix);
+        }
+    }
+    let listed: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    Check::ok(Kind::Port, format!("{} is free for the daemon", listed.join(" and ")))
+}
+
+/// The proxies of the environment, without what may be a password in them.
+fn proxies(variable: impl Fn(&str) -> Option<String>) -> Check {
+    let host = |value: &str| {
+        let url = url::Url::parse(value).or_else(|_| url::Url::parse(&format!("http://{value}"))).ok()?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("{}{port}", url.host_str()?))
+    };
+    let named = PROXY_VARIABLES.iter().filter_map(|name| {
+        let value = variable(name).or_else(|| variable(&name.to_lowercase())).filter(|value| !value.is_empty())?;
+        Some(format!("{name} is {}", host(&value).unwrap_or_else(|| "no URL".to_owned())))
+    });
+    let named: Vec<String> = named.collect();
+    if named.is_empty() {
+        return Check::ok(Kind::Proxies, "the environment names none");
+    }
+    let found = format!("{} here; a daemon keeps those that it was started with", named.join(", "));
+    Check::ok(Kind::Proxies, found)
+}
+
+fn disk_space(folder: &Path) -> Check {
+    let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(folder);
+    let fix = format!("make room on the disk of {}", there.display());
+    match fs4::available_space(there) {
+        Err(error) => Check::warning(Kind::DiskSpace, format!("the system does not tell it: {error}"), fix),
+        Ok(room) => judged_room(room, fix),
+    }
+}
+
+fn judged_room(room: u64, fix: String) -> Check {
+    let found = if room >= 10 << 30 { format!("{} GiB free", room >> 30) } else { format!("{} MiB free", room >> 20) };
+    if room < ROOM_MIN {
+        Check::failed(Kind::DiskSpace, Exit::Store, found, fix)
+    } else if room < ROOM_GOOD {
+        Check::warning(Kind::DiskSpace, found, fix)
+    } else {
+        Check::ok(Kind::DiskSpace, found)
+    }
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+
+    Some(std::fs::metadata(path).ok()?.permissions().mode())
+}
+
+/// On this platform the user's profile decides who may read.
+#[cfg(not(unix))]
+fn mode(_path: &Path) -> Option<u32> {
+    None
+}
+
+fn configuration_access(path: &Path) -> Option<Check> {
+    let mode = mode(path)?;
+    Some(match mode & 0o022 {
+        0 => Check::ok(Kind::ConfigurationAccess, "only you can change it"),
+        _ => {
+            let found = format!("others can change {}", path.display());
+            Check::warning(Kind::ConfigurationAccess, found, format!("chmod go-w {}", path.display()))
+        }
+    })
+}
+
+fn data_folder(paths: &Paths) -> Check {
+    if !paths.data.exists() {
+        let found = format!("there is no {} yet; the first start makes it", paths.data.display());
+        return Check::ok(Kind::DataFolder, found);
+    }
+    let private = [paths.data.clone(), paths.local_key(), paths.limited_keys(), paths.data.join("master.key")];
+    let open = private.iter().filter(|path| mode(path).is_some_and(|mode| mode & 0o077 != 0));
+    let open: Vec<String> = open.map(|path| path.display().to_string()).collect();
+    if !open.is_empty() {
+        let fix = format!("chmod go-rwx {}", open.join(" "));
+        return Check::failed(Kind::DataFolder, Exit::Store, format!("others can read {}", open.join(", ")), fix);
+    }
+    Check::ok(Kind::DataFolder, format!("{} is its owner's only", paths.data.display()))
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;
