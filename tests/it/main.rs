@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
 
 mod bad_input;
+mod command_line;
 mod connect;
 mod corporate;
 mod disconnect;
+mod doctor;
 mod dpop;
 mod keys;
 mod life;
@@ -27,3 +29,4 @@ mod survival;
 mod table;
 mod traces;
 mod unattended;
+mod watch;

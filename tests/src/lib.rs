@@ -4,6 +4,7 @@
 pub mod daemon;
 pub mod scripted;
 pub mod stdio;
+pub mod terminal;
 pub mod transcript;
 pub mod wait;
 pub mod world;
@@ -11,6 +12,7 @@ pub mod world;
 pub use daemon::{Daemon, Ran, client};
 pub use scripted::{Asked, Reply, Scripted};
 pub use stdio::{Detached, StdioClient};
+pub use terminal::Terminal;
 pub use transcript::Transcript;
 pub use wait::until;
 pub use world::World;
