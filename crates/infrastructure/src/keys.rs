@@ -146,7 +146,7 @@ mod tests {
     async fn a_file_that_cannot_be_read_is_not_an_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         let files = KeyFolder::new(folder.path());
-        for (text, words) in [("", "EOF"), ("{\"version\":2,\"keys\":[]}", "its form is 2"), ("[]", "invalid type")] {
+        for (text, words) in [("", "EOF"), ("{\"version\":2,\"keys\":[]}", "its form is 2"), ("[]", "invalid length")] {
             std::fs::write(folder.path().join(LIMITED_KEYS), text).unwrap();
             let error = files.load().await.unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("keys.json"), "{text:?}: {error}");
