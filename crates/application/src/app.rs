@@ -1,7 +1,10 @@
 //! The front door: what commands, the API and the binary may ask for.
 
 mod asking;
+mod moving;
 mod seating;
+
+pub use moving::{MoveOutcome, Moved};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +21,7 @@ use crate::attempt::Attempts;
 use crate::board::Board;
 use crate::driver::{Driver, Mailbox, tell_trace};
 use crate::events::EventHub;
+use crate::foreign::ImportError;
 use crate::gate::Gate;
 use crate::login::{CallbackQuery, ClientChoice, LoginDesk, LoginError, LoginFinished, LoginParts, LoginStarted};
 use crate::ports::{
@@ -114,6 +118,9 @@ pub enum AppError {
     /// A login failed.
     #[error(transparent)]
     Login(#[from] LoginError),
+    /// A login could not be moved here.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// There is no valid token now.
     #[error("{}", .0.health.summary)]
     Denied(Box<Denial>),
@@ -131,6 +138,8 @@ struct Inner {
     logins: Arc<LoginDesk>,
     config_problem: watch::Sender<Option<String>>,
     driver: Mutex<Option<JoinHandle<()>>>,
+    /// Held while a login is moved here, or back: two at once might be the same.
+    moving: tokio::sync::Mutex<()>,
 }
 
 /// everfresh without its surfaces. Cloning shares it.
@@ -208,8 +217,21 @@ impl Application {
         }));
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
         let (servers, config_problem) = (Servers::default(), watch::Sender::default());
-        let inner =
-            Inner { store, vault, oauth, clock, access, events, mailbox, servers, logins, config_problem, driver };
+        let moving = tokio::sync::Mutex::default();
+        let inner = Inner {
+            store,
+            vault,
+            oauth,
+            clock,
+            access,
+            events,
+            mailbox,
+            servers,
+            logins,
+            config_problem,
+            driver,
+            moving,
+        };
         Self { inner: Arc::new(inner) }
     }
 

@@ -15,6 +15,7 @@ pub mod challenge;
 mod clock_watch;
 mod driver;
 pub mod events;
+pub mod foreign;
 mod gate;
 pub mod keys;
 pub mod login;
@@ -27,8 +28,9 @@ mod unattended;
 mod vault;
 
 pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
-pub use app::{AppError, Application, Parts, RefreshOutcome, ServerView, TokenView};
+pub use app::{AppError, Application, MoveOutcome, Moved, Parts, RefreshOutcome, ServerView, TokenView};
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
+pub use foreign::{ForeignLogin, ImportError, MoveTerms};
 pub use keys::{KeyError, KeyRing, KeyView, LocalKey, NewKey, Shown};
 pub use login::{CallbackQuery, DevicePrompt, LoginError, LoginFinished, LoginStarted, PasteError};
 pub use notices::{NoticeDesk, NoticeParts, NoticeSettings, Tried};

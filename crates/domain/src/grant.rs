@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Budget;
 use crate::failure::{Failure, FailureClass};
 use crate::ids::{AttemptId, Generation, GrantId};
+use crate::import::Imported;
 use crate::policy::Policy;
 use crate::secret::{Fingerprint, Secret, danger_plaintext};
 use crate::strikes::Strikes;
@@ -258,6 +259,9 @@ pub struct GrantRecord {
     /// upstream still demanded them.
     #[serde(default)]
     pub step_ups: u32,
+    /// Where the login was made, if not here.
+    #[serde(default)]
+    pub imported: Option<Imported>,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }
@@ -283,6 +287,7 @@ impl GrantRecord {
             budget: Budget::default(),
             lost_scopes: Vec::new(),
             step_ups: 0,
+            imported: None,
             ended: None,
         }
     }

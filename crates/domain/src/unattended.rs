@@ -143,6 +143,7 @@ impl GrantRecord {
             budget: crate::Budget::default(),
             lost_scopes: Vec::new(),
             step_ups: 0,
+            imported: None,
             ended: None,
         }
     }

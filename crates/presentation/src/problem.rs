@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use everfresh_application::ports::{DiscoveryError, RegistrationError, StoreError};
-use everfresh_application::{AppError, Denial, KeyError, LoginError};
+use everfresh_application::{AppError, Denial, ImportError, KeyError, LoginError};
 use everfresh_domain::health::HealthAction;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
@@ -132,6 +132,7 @@ impl From<AppError> for Problem {
             AppError::Invalid(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid settings"),
             AppError::Store(error) => store(&error, detail),
             AppError::Login(error) => login(&error, detail),
+            AppError::Import(error) => import(&error, detail),
             AppError::Denied(denial) => Self::denied(&denial),
         }
     }
@@ -157,6 +158,20 @@ fn store(error: &StoreError, detail: String) -> Problem {
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "store", "The store failed", detail)
         }
     }
+}
+
+fn import(error: &ImportError, detail: String) -> Problem {
+    let (status, name, title) = match error {
+        ImportError::Unusable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Login not usable"),
+        ImportError::AlreadyHere(_) => (StatusCode::CONFLICT, "imported-before", "Imported before"),
+        ImportError::LoggedIn(_) => (StatusCode::CONFLICT, "logged-in", "Logged in already"),
+        ImportError::OtherServer { .. } => (StatusCode::CONFLICT, "name-taken", "Name taken"),
+        ImportError::OtherIssuer { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "login-impossible", "Another authorization server")
+        }
+        ImportError::NotUndoable { .. } => (StatusCode::CONFLICT, "not-undoable", "Not undoable"),
+    };
+    Problem::new(status, name, title, detail)
 }
 
 fn login(error: &LoginError, detail: String) -> Problem {

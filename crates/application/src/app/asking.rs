@@ -33,7 +33,7 @@ impl Application {
     }
 
     /// How an attempt within the spacing ended, if there was one.
-    fn just_made(&self, grant: &GrantId) -> Result<Option<RefreshOutcome>, AppError> {
+    pub(super) fn just_made(&self, grant: &GrantId) -> Result<Option<RefreshOutcome>, AppError> {
         let status = Box::new((*self.route(grant)?.seat.status()).clone());
         let spacing = self.policy().min_spacing;
         let recent = status.last_attempt_at.is_some_and(|at| self.now().since(at) < spacing);

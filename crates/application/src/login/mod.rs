@@ -4,6 +4,7 @@
 //! task of the daemon's own: a browser that goes away loses nothing.
 
 mod answer;
+mod brought;
 pub(crate) mod client;
 mod device;
 mod flow;

@@ -7,6 +7,7 @@ mod keys;
 mod lasting;
 mod login;
 mod month;
+mod moving;
 mod notices;
 mod order;
 mod refresh;

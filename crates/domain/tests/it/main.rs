@@ -3,6 +3,7 @@
 mod endpoint;
 mod engine;
 mod health;
+mod import;
 mod kit;
 mod lifecycle;
 mod notice;

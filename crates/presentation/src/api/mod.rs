@@ -5,6 +5,7 @@
 
 pub(crate) mod callback;
 mod events;
+mod imports;
 mod keys;
 mod logins;
 mod notify;
@@ -84,6 +85,8 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/keys/{name}/rotate", post(keys::rotate))
         .route("/api/v1/local-key/rotate", post(keys::rotate_local))
         .route("/api/v1/servers/{name}/settings", get(servers::settings))
+        .route("/api/v1/imports", post(imports::take))
+        .route("/api/v1/imports/{name}", axum::routing::delete(imports::undo))
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(programs_only))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));

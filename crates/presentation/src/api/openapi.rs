@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{callback, events, keys, logins, notify, servers, status, views};
+use super::{callback, events, imports, keys, logins, notify, servers, status, views};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +21,8 @@ use super::{callback, events, keys, logins, notify, servers, status, views};
         servers::journal,
         servers::token,
         servers::settings,
+        imports::take,
+        imports::undo,
         logins::start,
         logins::outcome,
         logins::answer,
@@ -41,6 +43,9 @@ use super::{callback, events, keys, logins, notify, servers, status, views};
         document,
     ),
     components(schemas(
+        imports::NewImport,
+        imports::NewLogin,
+        imports::Imported,
         views::Server,
         views::Servers,
         views::NewServer,

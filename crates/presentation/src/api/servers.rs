@@ -36,7 +36,7 @@ pub(super) async fn show(State(shared): State<Shared>, Grant(grant): Grant) -> R
     shown(&shared, &grant)
 }
 
-fn shown(shared: &Shared, grant: &GrantId) -> Result<Json<Server>, Problem> {
+pub(super) fn shown(shared: &Shared, grant: &GrantId) -> Result<Json<Server>, Problem> {
     Ok(Json(Server::from(&shared.application.server(grant)?)))
 }
 
