@@ -6,6 +6,7 @@ use everfresh_domain::{Failure, Generation, Timestamp, TokenResponse};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::import::fuzzing as import;
 use crate::oauth::fuzzing as oauth;
 use crate::store::fuzzing as store;
 
@@ -32,6 +33,16 @@ pub fn sealed(bytes: &[u8]) {
 /// A key of a journal.
 pub fn journal_key(bytes: &[u8]) {
     store::journal_key(bytes);
+}
+
+/// Another program's database.
+pub fn bolt(bytes: &[u8]) {
+    import::bolt(bytes);
+}
+
+/// A document of logins, or a client's configuration.
+pub fn import_document(bytes: &[u8]) {
+    import::document(bytes);
 }
 
 struct NoEntropy;

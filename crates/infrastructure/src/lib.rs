@@ -10,6 +10,7 @@ pub mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
+pub mod import;
 mod jose;
 pub mod keys;
 pub mod metrics;

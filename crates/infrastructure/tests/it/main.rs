@@ -7,6 +7,7 @@ mod device;
 mod dialer;
 mod dialer_tls;
 mod dpop;
+mod importing;
 mod lasting;
 #[cfg(unix)]
 mod notices;
