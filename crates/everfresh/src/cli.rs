@@ -125,6 +125,8 @@ pub(crate) enum Command {
     /// What is told without being asked: try it.
     #[command(subcommand)]
     Notify(crate::commands::Notify),
+    /// Move logins of other programs here, and set their copies aside.
+    Import(Box<crate::import::Import>),
     /// Check configuration, store, key, daemon, providers and upstreams.
     #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),

@@ -247,7 +247,7 @@ fn failure(base_url: &str, status: u16, problem: &Value) -> Failure {
         "store" => Exit::Store,
         "invalid" | "not-the-answer" => Exit::Usage,
         "defined-in-file" | "disabled" | "login-impossible" | "forbidden" | "key-needed" | "beyond-key"
-        | "key-over" | "key-given" | "too-many-keys" => Exit::Refused,
+        | "key-over" | "key-given" | "too-many-keys" | "logged-in" | "not-undoable" => Exit::Refused,
         _ => Exit::Failed,
     };
     if name == "key-needed" {

@@ -14,6 +14,7 @@ mod daemon_log;
 mod demo;
 mod exit;
 mod help;
+mod import;
 mod keys;
 mod loading;
 mod local_key;

@@ -35,6 +35,9 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
     {
         return list::watch(global, paths, *list).await;
     }
+    if let Command::Import(import) = &command {
+        return crate::import::import(global, paths, import).await;
+    }
     let logs_in = matches!(&command, Command::Login(_)) || matches!(&command, Command::Add(add) if !add.no_login);
     let need = if logs_in {
         Need::Login
@@ -77,6 +80,7 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         | Command::Stdio(_)
         | Command::Service(_)
         | Command::Ready(_)
+        | Command::Import(_)
         | Command::Completions { .. }
         | Command::Schema { .. }
         | Command::Man { .. } => Ok(Exit::Done),
