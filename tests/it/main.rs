@@ -10,6 +10,7 @@ mod corporate;
 mod disconnect;
 mod doctor;
 mod dpop;
+mod importing;
 mod keys;
 mod life;
 mod login;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::npm;
 use crate::run::{Result, cargo, exists, root, run, say};
 
-/// Installs what is needed, and runs the story of `tests/real`.
+/// Installs what is needed, and runs the stories of `tests/real`.
 pub(crate) fn real() -> Result {
     for program in ["node", "npm", "python3"] {
         if !exists(program, "--version") {
@@ -18,7 +18,10 @@ pub(crate) fn real() -> Result {
     let python = python(&place)?;
     run(cargo().args(["build", "--package", "everfresh"]))?;
     let binary = root().join("target/debug").join(format!("everfresh{}", std::env::consts::EXE_SUFFIX));
-    run(Command::new("node").arg("story.mjs").current_dir(&place).env("EVERFRESH_BIN", binary).env("PYTHON", python))
+    for story in ["story.mjs", "moving.mjs"] {
+        run(Command::new("node").arg(story).current_dir(&place).env("EVERFRESH_BIN", &binary).env("PYTHON", &python))?;
+    }
+    Ok(())
 }
 
 /// A Python with the official MCP SDK.

@@ -83,24 +83,24 @@ pub(crate) async fn import(global: &Global, paths: &Paths, import: &Import) -> R
     let source = import.source.ok_or_else(|| Failure::new(Exit::Usage, "name whose logins are to be imported"))?;
     if import.dry_run {
         let known = known_without_traces(global, paths).await?;
-        let (planned, found) = look(import, source, &known)?;
+        let found = plan::find(import, source, &known)?;
+        let (planned, found) = look(import, found, &known)?;
         tell::plan(&planned, &found, import.output);
         return Ok(Exit::Done);
     }
-    // What refuses is told before any store is opened or key made.
-    if source != Source::McpRemote {
-        drop(plan::find(import, source, &[])?);
-    }
+    // What refuses is told before any store is opened or key made, where that needs no other knowledge.
+    let found = if source == Source::McpRemote { None } else { Some(plan::find(import, source, &[])?) };
     let need = if import.no_refresh { Need::Look } else { Need::Refresh };
     let api = Api::open(global, paths, need).await?;
-    let ended = move_all(&api, import, source).await;
+    let ended = move_all(&api, import, source, found).await;
     api.close().await;
     ended
 }
 
-async fn move_all(api: &Api, import: &Import, source: Source) -> Result<Exit, Failure> {
+async fn move_all(api: &Api, import: &Import, source: Source, found: Option<Found>) -> Result<Exit, Failure> {
     let known = plan::known(&api.get("/api/v1/servers").await?);
-    let (planned, found) = look(import, source, &known)?;
+    let found = found.map_or_else(|| plan::find(import, source, &known), Ok)?;
+    let (planned, found) = look(import, found, &known)?;
     let mut told = Vec::new();
     for one in &planned {
         let one_told = move_one(api, import, source, one).await;
@@ -116,8 +116,7 @@ async fn move_all(api: &Api, import: &Import, source: Source) -> Result<Exit, Fa
 }
 
 /// What there is to move, by its names here. Nothing at all is an error that says what was looked at.
-fn look(import: &Import, source: Source, known: &[Known]) -> Result<(Vec<Planned>, Found), Failure> {
-    let mut found = plan::find(import, source, known)?;
+fn look(import: &Import, mut found: Found, known: &[Known]) -> Result<(Vec<Planned>, Found), Failure> {
     let logins = std::mem::take(&mut found.logins);
     let planned = plan::named(import, logins, known)?;
     if planned.is_empty() {

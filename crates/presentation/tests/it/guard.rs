@@ -29,7 +29,7 @@ async fn cookie(home: &Home) -> String {
     cookie.split(';').next().unwrap().to_owned()
 }
 
-const NEEDS_KEY: [(Method, &str); 12] = [
+const NEEDS_KEY: [(Method, &str); 14] = [
     (Method::GET, "/mcp/demo"),
     (Method::POST, "/mcp/demo/x"),
     (Method::GET, "/api/v1/servers"),
@@ -39,6 +39,8 @@ const NEEDS_KEY: [(Method, &str); 12] = [
     (Method::POST, "/api/v1/servers/demo/login"),
     (Method::GET, "/api/v1/servers/demo/token"),
     (Method::POST, "/api/v1/servers/demo/logout"),
+    (Method::POST, "/api/v1/imports"),
+    (Method::DELETE, "/api/v1/imports/demo"),
     (Method::POST, "/api/v1/page-link"),
     (Method::GET, "/api/v1/status"),
     (Method::GET, "/events"),
@@ -279,6 +281,9 @@ async fn the_page_can_do_much_but_never_gets_a_token() {
     };
     let answer = send(&home, page(Method::GET, "/api/v1/servers/demo/token")).await;
     answer.expect_problem(403, "key-needed");
+    for (method, path) in [(Method::POST, "/api/v1/imports"), (Method::DELETE, "/api/v1/imports/demo")] {
+        send(&home, page(method, path)).await.expect_problem(403, "key-needed");
+    }
     assert_eq!(send(&home, page(Method::GET, "/api/v1/servers/demo")).await.status, 200);
     assert_eq!(send(&home, page(Method::POST, "/api/v1/servers/demo/disable")).await.status, 200);
 }
