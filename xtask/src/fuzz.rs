@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::run::{Result, cargo, exists, root, run, say};
 
 /// The targets, as in `tests/fuzz/Cargo.toml`.
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 9] = [
     "token_endpoint",
     "metadata",
     "www_authenticate",
@@ -13,6 +13,8 @@ const TARGETS: [&str; 7] = [
     "stored_record",
     "configuration",
     "engine_trace",
+    "bolt",
+    "import_document",
 ];
 
 /// Where they are built: sanitizers would cost more time than they find in safe Rust.

@@ -25,6 +25,8 @@ fn what_fuzzing_has_found_stays_mended() {
             "callback_query" => targets::callback_query,
             "stored_record" => targets::stored_record,
             "engine_trace" => targets::engine_trace,
+            "bolt" => targets::bolt,
+            "import_document" => targets::import_document,
             "configuration" => continue,
             other => panic!("the corpus {other} has no target here"),
         };

@@ -30,6 +30,16 @@ pub fn metadata(bytes: &[u8]) {
     everfresh_infrastructure::fuzzing::documents(bytes);
 }
 
+/// The database of another program that logins are imported from.
+pub fn bolt(bytes: &[u8]) {
+    everfresh_infrastructure::fuzzing::bolt(bytes);
+}
+
+/// A document of logins, or a configuration of a client that starts mcp-remote.
+pub fn import_document(bytes: &[u8]) {
+    everfresh_infrastructure::fuzzing::import_document(bytes);
+}
+
 /// What upstreams say in `WWW-Authenticate`.
 pub fn www_authenticate(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
