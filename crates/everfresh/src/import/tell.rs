@@ -68,7 +68,7 @@ impl Told {
             "already_here" => {
                 let here = output::text(&server["name"]);
                 let account = server["account"].as_str().filter(|account| *account != "default");
-                let here = account.map_or(here.clone(), |account| format!("{here}@{account}"));
+                let here = account.map_or_else(|| here.clone(), |account| format!("{here}@{account}"));
                 (format!("is here already, as {here}"), format!("the copy in {source} must not be used again"))
             }
             "left" => (

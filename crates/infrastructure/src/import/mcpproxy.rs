@@ -68,9 +68,12 @@ struct Configuration {
 pub fn find(place: &Path, is_stopped: bool) -> Result<Found, SourceError> {
     let path = if place.is_dir() { place.join(DATABASE) } else { place.to_owned() };
     let unreadable = |error: BoltError| SourceError::unreadable(&path, error);
-    let file = File::open(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => SourceError::Missing(path.clone()),
-        _ => SourceError::unreadable(&path, error),
+    let file = File::open(&path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            SourceError::Missing(path.clone())
+        } else {
+            SourceError::unreadable(&path, error)
+        }
     })?;
     let held = if is_stopped { None } else { Some(lock(&file, &path)?) };
     let mut bolt = Bolt::open(&file).map_err(unreadable)?;

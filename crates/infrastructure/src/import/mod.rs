@@ -143,7 +143,7 @@ pub fn name_for(url: &str) -> String {
     }
     let labels: Vec<&str> = host.split('.').collect();
     let owned = &labels[..labels.len() - 1];
-    let told = owned.iter().find(|label| !COMMON.contains(label)).or(owned.last());
+    let told = owned.iter().find(|label| !COMMON.contains(label)).or_else(|| owned.last());
     as_name(told.unwrap_or(&"imported"))
 }
 
