@@ -280,3 +280,50 @@ async fn a_database_of_mcpproxy_is_read_unless_mcpproxy_runs() {
     let refused = run(&world, home.path(), &["import", "mcpproxy"], "").await.expect(8);
     assert!(refused.stderr.contains("its program runs") && !world.folder().join("data").exists(), "{refused:?}");
 }
+
+/// The data folder of another machine, with the same provider.
+fn other_machine(world: &World) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(world.folder().join("config.toml"), folder.path().join("config.toml")).unwrap();
+    folder
+}
+
+async fn with_passphrase(folder: &Path, arguments: &[&str], passphrase: &str) -> Ran {
+    let mut command = everfresh_e2e::daemon::command(folder);
+    command.env("EVERFRESH_BACKUP_PASSPHRASE", passphrase).args(arguments);
+    command.output().await.unwrap().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_moves_all_logins_to_another_machine() {
+    const PASSPHRASE: &str = "correct horse battery";
+    let world = world().await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    let file = world.folder().join("backup");
+    let (file, elsewhere) = (file.to_str().unwrap(), other_machine(&world));
+    let running = with_passphrase(world.folder(), &["export", file], PASSPHRASE).await.expect(7);
+    assert!(running.stderr.contains("stop it first"), "{running:?}");
+    assert_eq!(daemon.stop().await, 0);
+    with_passphrase(world.folder(), &["export", file], "short").await.expect(2);
+    let exported = with_passphrase(world.folder(), &["export", file], PASSPHRASE).await.expect(0);
+    assert!(exported.stdout.contains("1 servers, 1 logins"), "{exported:?}");
+    let again = with_passphrase(world.folder(), &["export", file], PASSPHRASE).await.expect(1);
+    assert!(again.stderr.contains("there already"), "{again:?}");
+    let wrong = with_passphrase(elsewhere.path(), &["restore", file], "another passphrase").await.expect(1);
+    assert!(wrong.stderr.contains("passphrase is wrong") && !elsewhere.path().join("data").exists(), "{wrong:?}");
+
+    let restored = with_passphrase(elsewhere.path(), &["restore", file], PASSPHRASE).await.expect(0);
+    assert!(restored.stdout.contains("demo: restored and refreshed"), "{restored:?}");
+    let daemon = Daemon::start(elsewhere.path(), 0).await;
+    daemon.expect_call("demo").await;
+    daemon.stop().await;
+    let newer = with_passphrase(elsewhere.path(), &["restore", file], PASSPHRASE).await.expect(0);
+    assert!(newer.stdout.contains("left as it is"), "{newer:?}");
+    assert_eq!((world.counters().refreshes, world.counters().reuses), (1, 0));
+
+    // The token in the backup is spent by now, and that is found out and said at once.
+    let third = other_machine(&world);
+    let spent = with_passphrase(third.path(), &["restore", file], PASSPHRASE).await.expect(3);
+    assert!(spent.stdout.contains("after the backup was taken"), "{spent:?}");
+}

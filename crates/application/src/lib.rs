@@ -10,6 +10,7 @@
 pub mod access;
 pub mod app;
 mod attempt;
+pub mod backup;
 mod board;
 pub mod challenge;
 mod clock_watch;

@@ -127,6 +127,10 @@ pub(crate) enum Command {
     Notify(crate::commands::Notify),
     /// Move logins of other programs here, and set their copies aside.
     Import(Box<crate::import::Import>),
+    /// Write a sealed backup of servers and logins; the daemon must not run.
+    Export(crate::backup::Export),
+    /// Put a backup back, but for what is newer here; the daemon must not run.
+    Restore(crate::backup::Restore),
     /// Check configuration, store, key, daemon, providers and upstreams.
     #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),

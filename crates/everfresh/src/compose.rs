@@ -49,6 +49,11 @@ impl OpenStore {
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.store.warnings()
     }
+
+    /// The store, for what works on it without an application.
+    pub(crate) fn store(&self) -> &SledStore {
+        &self.store
+    }
 }
 
 /// Opens the store of the data folder. What is wrong with it is exit code 7.

@@ -2,6 +2,7 @@
 //!
 //! The binary parses, composes and exits; nothing is decided here.
 
+mod backup;
 mod browser;
 mod cli;
 mod client;

@@ -3,6 +3,7 @@
 //! Deliberately absent: any decision about when to refresh or what a failure means for a login.
 //! Nothing here knows of the presentation, nor it of this.
 
+pub mod backup;
 pub mod custody;
 pub mod dialer;
 pub mod files;

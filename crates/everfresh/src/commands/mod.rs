@@ -38,6 +38,12 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
     if let Command::Import(import) = &command {
         return crate::import::import(global, paths, import).await;
     }
+    if let Command::Export(export) = &command {
+        return crate::backup::export(global, paths, export).await;
+    }
+    if let Command::Restore(restore) = &command {
+        return crate::backup::restore(global, paths, restore).await;
+    }
     let logs_in = matches!(&command, Command::Login(_)) || matches!(&command, Command::Add(add) if !add.no_login);
     let need = if logs_in {
         Need::Login
@@ -77,10 +83,12 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         | Command::Demo(_)
         | Command::Doctor(_)
         | Command::Connect(_)
+        | Command::Export(_)
+        | Command::Import(_)
+        | Command::Restore(_)
         | Command::Stdio(_)
         | Command::Service(_)
         | Command::Ready(_)
-        | Command::Import(_)
         | Command::Completions { .. }
         | Command::Schema { .. }
         | Command::Man { .. } => Ok(Exit::Done),

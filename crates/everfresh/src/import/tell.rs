@@ -143,10 +143,7 @@ pub(super) fn all(told: &[Told], found: &Found, output: Output) {
     found.problems.iter().for_each(output::note);
     let here: Vec<&str> = told.iter().filter(|one| one.outcome != "error").map(|one| one.name.as_str()).collect();
     if !here.is_empty() {
-        output::note(format!(
-            "Your clients reach them through everfresh from now on: everfresh url NAME ({}).",
-            here.join(", ")
-        ));
+        output::note(format!("Let your clients use everfresh for them: everfresh connect CLIENT {}.", here.join(" ")));
     }
 }
 
