@@ -86,7 +86,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/local-key/rotate", post(keys::rotate_local))
         .route("/api/v1/servers/{name}/settings", get(servers::settings))
         .route("/api/v1/imports", post(imports::take))
-        .route("/api/v1/imports/{name}", axum::routing::delete(imports::undo))
+        .route("/api/v1/imports/{name}", delete(imports::undo))
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(programs_only))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
