@@ -28,6 +28,7 @@ mod stdio_upstream;
 mod steps;
 mod survival;
 mod table;
+mod timeline;
 mod traces;
 mod unattended;
 mod watch;

@@ -12,12 +12,14 @@ use std::time::Duration;
 use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{AttemptOutcome, Engine};
 use everfresh_domain::login::{FlowId, LoginOutcome};
+use everfresh_domain::timeline::{History, Parting};
 use everfresh_domain::{Event, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, ServerName, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, Denial, Route, origin_of};
 use crate::attempt::Attempts;
+use crate::attendance::Attendance;
 use crate::board::Board;
 use crate::driver::{Driver, Mailbox, tell_trace};
 use crate::events::EventHub;
@@ -136,6 +138,7 @@ struct Inner {
     mailbox: Mailbox,
     servers: Servers,
     logins: Arc<LoginDesk>,
+    attendance: Arc<Attendance>,
     config_problem: watch::Sender<Option<String>>,
     driver: Mutex<Option<JoinHandle<()>>>,
     /// Held while a login is moved here, or back: two at once might be the same.
@@ -217,6 +220,7 @@ impl Application {
         }));
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
         let (servers, config_problem) = (Servers::default(), watch::Sender::default());
+        let attendance = Arc::new(Attendance::new(Arc::clone(&store), Arc::clone(&clock)));
         let moving = tokio::sync::Mutex::default();
         let inner = Inner {
             store,
@@ -228,6 +232,7 @@ impl Application {
             mailbox,
             servers,
             logins,
+            attendance,
             config_problem,
             driver,
             moving,
@@ -326,6 +331,15 @@ impl Application {
     pub async fn journal(&self, grant: &GrantId, limit: usize) -> Result<Vec<JournalEntry>, AppError> {
         self.route(grant)?;
         Ok(self.inner.store.journal(grant, limit).await?)
+    }
+
+    pub(crate) fn attendance(&self) -> &Arc<Attendance> {
+        &self.inner.attendance
+    }
+
+    /// What the record of a grant knows of its past.
+    pub(crate) async fn past(&self, grant: &GrantId) -> Result<History, StoreError> {
+        Ok(self.inner.vault.read(grant).await?.map_or_else(History::of_none, |record| record.past()))
     }
 
     /// Adds a server. It is stored before it is used.
@@ -456,7 +470,7 @@ impl Application {
         let Some(record) = self.inner.vault.read(grant).await? else { return Ok(()) };
         let mut newest = record;
         loop {
-            let out = newest.logged_out();
+            let out = newest.logged_out().noted(self.now(), Parting::TokenWorks);
             match self.inner.vault.replace(Some(newest.generation), &out).await {
                 Ok(()) => {
                     self.inner.access.publish_tokens(&out);
@@ -551,6 +565,7 @@ impl Application {
     /// Begins nothing more, and returns when every attempt under way has ended and is stored.
     pub async fn shutdown(&self) {
         self.inner.mailbox.shutdown().await;
+        self.inner.attendance.end().await;
         let driver = self.inner.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(driver) = driver {
             drop(driver.await);

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use everfresh_domain::engine::{Attempt, AttemptOutcome, AttemptReport, Event};
+use everfresh_domain::engine::{Attempt, AttemptOutcome, AttemptReport, Event, Trigger};
 use everfresh_domain::grant::{AttemptMark, Binding};
+use everfresh_domain::timeline::Parting;
 use everfresh_domain::{Failure, FailureClass, Fingerprint, Generation, GrantRecord, Timestamp, TokenResponse};
 use tracing::Instrument;
 
@@ -215,6 +216,7 @@ impl Attempts {
         stored: Generation,
         renewed: GrantRecord,
     ) -> AttemptOutcome {
+        let renewed = renewed.noted(self.clock.now(), Parting::TokenWorks);
         match self.timed_replace(Some(stored), &renewed).await {
             Ok(()) => {
                 self.access.publish_tokens(&renewed);
@@ -285,6 +287,8 @@ impl Attempts {
         failed: GrantRecord,
         failure: Failure,
     ) -> AttemptOutcome {
+        let parting = if attempt.trigger == Trigger::Upstream { Parting::TokenRefused } else { Parting::TokenWorks };
+        let failed = failed.noted(self.clock.now(), parting);
         let facts = Some(Box::new(failed.facts()));
         match self.timed_replace(Some(stored), &failed).await {
             Ok(()) => AttemptOutcome::Failed { failure, facts },
@@ -304,7 +308,10 @@ impl Attempts {
             },
             AttemptOutcome::Adopted(_) => JournalOutcome::Adopted,
             AttemptOutcome::Discarded => JournalOutcome::Discarded,
-            AttemptOutcome::Failed { failure, .. } => JournalOutcome::Failed { failure: failure.clone() },
+            AttemptOutcome::Failed { failure, facts } => JournalOutcome::Failed {
+                failure: failure.clone(),
+                ended: facts.as_ref().and_then(|facts| facts.ended.clone()),
+            },
         };
         let entry = JournalEntry {
             attempt: attempt.id,

@@ -10,6 +10,7 @@
 pub mod access;
 pub mod app;
 mod attempt;
+pub mod attendance;
 pub mod backup;
 mod board;
 pub mod challenge;
@@ -30,6 +31,7 @@ mod vault;
 
 pub use access::{Access, Bearer, Denial, Pass, Route, Seat};
 pub use app::{AppError, Application, MoveOutcome, Moved, Parts, RefreshOutcome, ServerView, TokenView};
+pub use attendance::{Attempted, Timeline};
 pub use events::{EventHub, PublicEvent, PublicEventKind, Subscription};
 pub use foreign::{ForeignLogin, ImportError, MoveTerms};
 pub use keys::{KeyError, KeyRing, KeyView, LocalKey, NewKey, Shown};

@@ -15,6 +15,7 @@ use crate::policy::Policy;
 use crate::secret::{Fingerprint, Secret, danger_plaintext};
 use crate::strikes::Strikes;
 use crate::time::Timestamp;
+use crate::timeline::History;
 use crate::token::{LoginLimits, TokenFacts, TokenResponse, TokenSet};
 use crate::unattended::{self, Credential};
 
@@ -262,6 +263,9 @@ pub struct GrantRecord {
     /// Where the login was made, if not here.
     #[serde(default)]
     pub imported: Option<Imported>,
+    /// Which access tokens it had, for its timeline.
+    #[serde(default)]
+    pub history: History,
     /// Why the login is over, if it is.
     pub ended: Option<LoginEnd>,
 }
@@ -269,6 +273,8 @@ pub struct GrantRecord {
 impl GrantRecord {
     /// The record of a login that just succeeded. `generation` must follow any earlier record's.
     pub fn logged_in(id: GrantId, generation: Generation, binding: Binding, tokens: TokenSet) -> Self {
+        let mut history = History::of_none();
+        history.log_in(tokens.issued_at, tokens.expires_at());
         Self {
             id,
             generation,
@@ -288,6 +294,7 @@ impl GrantRecord {
             lost_scopes: Vec::new(),
             step_ups: 0,
             imported: None,
+            history,
             ended: None,
         }
     }

@@ -400,6 +400,37 @@ impl GrantStatus {
     }
 }
 
+impl FailureClass {
+    /// Why an attempt that failed so did.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Network | Self::AnswerLost => Reason::RetryingNetwork,
+            Self::Provider | Self::Shape => Reason::RetryingProvider,
+            Self::RateLimited => Reason::RateLimited,
+            Self::Refused => Reason::RefreshTokenRejected,
+            Self::ClientRejected => Reason::ClientRejected,
+            Self::Suspect => Reason::SuspectedRejected,
+            Self::HeldBack => Reason::HeldBack,
+            Self::Store => Reason::StoreWriteFailed,
+            Self::Configuration => Reason::Misconfigured,
+        }
+    }
+}
+
+impl LoginEnd {
+    /// Why a login that ended so did.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Refused { .. } => Reason::RefreshTokenRejected,
+            Self::RotationLost { .. } => Reason::RotationLost,
+            Self::ClientRejected { .. } => Reason::ClientRejected,
+            Self::IssuerChanged { .. } => Reason::IssuerChanged,
+            Self::CredentialRefused { .. } => Reason::CredentialRefused,
+            Self::LoggedOut => Reason::LoggedOut,
+        }
+    }
+}
+
 /// How bad it is that no refresh succeeds: bad once the access token has ended.
 fn level_while(working: bool) -> Level {
     if working { Level::Degraded } else { Level::Unhealthy }
@@ -415,33 +446,30 @@ fn suspected(level: Level, grant_type: GrantType) -> Health {
 }
 
 fn ended(end: &LoginEnd, working: bool) -> Health {
-    let (reason, summary, detail) = match end {
+    let (summary, detail) = match end {
         LoginEnd::Refused { code } => (
-            Reason::RefreshTokenRejected,
             "Refresh token expired - re-authentication required",
             format!("The provider refused the refresh token: {code}"),
         ),
         LoginEnd::RotationLost { code } => (
-            Reason::RotationLost,
             "The provider's answer was lost - re-authentication required",
             format!("An answer with new tokens never arrived, and the old refresh token is refused: {code}"),
         ),
         LoginEnd::ClientRejected { code } => (
-            Reason::ClientRejected,
             "Client registration no longer known - re-authentication required",
             format!("The provider refused the client: {code}"),
         ),
         LoginEnd::IssuerChanged { detail } => {
-            (Reason::IssuerChanged, "The provider's identity changed - check and log in again", detail.clone())
+            ("The provider's identity changed - check and log in again", detail.clone())
         }
         LoginEnd::CredentialRefused { credential, code } => {
             let level = level_while(working);
             let summary = format!("The provider refuses {credential}: {code}");
             let detail = "It is not sent again as it is. A change of what is configured is noticed within minutes; \
                           `everfresh login` asks at once.";
-            return Health::new(level, Reason::CredentialRefused, HealthAction::Configure, summary).with_detail(detail);
+            return Health::new(level, end.reason(), HealthAction::Configure, summary).with_detail(detail);
         }
-        LoginEnd::LoggedOut => (Reason::LoggedOut, "Logged out", String::new()),
+        LoginEnd::LoggedOut => ("Logged out", String::new()),
     };
-    Health::new(Level::Unhealthy, reason, HealthAction::Login, summary).with_detail(detail)
+    Health::new(Level::Unhealthy, end.reason(), HealthAction::Login, summary).with_detail(detail)
 }

@@ -26,6 +26,7 @@ pub mod secret;
 pub mod status;
 pub mod strikes;
 pub mod time;
+pub mod timeline;
 pub mod token;
 pub mod unattended;
 

@@ -16,6 +16,7 @@ use crate::ids::{Generation, GrantId};
 use crate::secret::Fingerprint;
 use crate::strikes::Strikes;
 use crate::time::Timestamp;
+use crate::timeline::History;
 use crate::token::{LoginLimits, TokenResponse, TokenSet};
 
 /// Codes by which a provider refuses not a credential, but what is asked for with it (RFC 6749
@@ -144,6 +145,7 @@ impl GrantRecord {
             lost_scopes: Vec::new(),
             step_ups: 0,
             imported: None,
+            history: History::default(),
             ended: None,
         }
     }

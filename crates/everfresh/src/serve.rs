@@ -65,6 +65,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     announce(paths, address, key_origin);
     sd::ready(&running.application);
     sd::keep_told(&running.application);
+    running.application.attend().await;
     let mut live = config;
     loop {
         let signal = tokio::select! {

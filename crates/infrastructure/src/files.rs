@@ -27,15 +27,27 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// The same without forcing anything to the disk: whole, also where the process is killed, and maybe
+/// lost with the machine.
+pub(crate) fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_added_extension("tmp");
+    write_new(&beside, content)?;
+    fs::rename(&beside, path)
+}
+
 /// Writes a new file and forces its content to the disk. Its name may still be lost.
 pub(crate) fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_new(path, content)?.sync_data()
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE_FILE);
     let mut file = options.open(path)?;
     file.write_all(content)?;
-    file.sync_data()
+    Ok(file)
 }
 
 /// Opens a file of its owner only, to write behind what is in it.

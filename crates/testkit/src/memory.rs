@@ -10,12 +10,14 @@ use everfresh_application::ports::{
 };
 use everfresh_domain::grant::ClientRegistration;
 use everfresh_domain::notice::ledger::Ledger;
+use everfresh_domain::timeline::Runs;
 use everfresh_domain::{Generation, GrantId, GrantRecord, LimitedKey, Secret, ServerName};
 
 #[derive(Default)]
 struct Disk {
     grants: BTreeMap<GrantId, GrantRecord>,
     journals: BTreeMap<GrantId, Vec<JournalEntry>>,
+    runs: Runs,
     servers: BTreeMap<ServerName, ServerSettings>,
     registrations: BTreeMap<RegistrationKey, ClientRegistration>,
     notices: Option<Ledger>,
@@ -102,6 +104,15 @@ impl TokenStore for MemoryStore {
     async fn journal(&self, grant: &GrantId, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
         let disk = self.lock();
         Ok(disk.journals.get(grant).into_iter().flatten().rev().take(limit).cloned().collect())
+    }
+
+    async fn runs(&self) -> Result<Runs, StoreError> {
+        Ok(self.lock().runs.clone())
+    }
+
+    async fn put_runs(&self, runs: &Runs) -> Result<(), StoreError> {
+        self.lock().runs = runs.clone();
+        Ok(())
     }
 
     async fn servers(&self) -> Result<Vec<ServerSettings>, StoreError> {

@@ -29,6 +29,20 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["everfresh-domain", "everfresh-application", "everfresh-testkit"],
     },
     Mutation {
+        what: "time without the daemon is told as if it had run",
+        file: "crates/domain/src/timeline/mod.rs",
+        text: r"!self.runs.ran_at(at)",
+        instead: r"!self.runs.ran_at(at) && self.history.is_empty()",
+        noticed_by: &["everfresh-domain", "everfresh-application"],
+    },
+    Mutation {
+        what: "a lapse is forgotten with the next token",
+        file: "crates/domain/src/timeline/history.rs",
+        text: r"if gapless => *end = until,",
+        instead: r"if gapless || !lapsed => *end = until,",
+        noticed_by: &["everfresh-domain", "everfresh-application"],
+    },
+    Mutation {
         what: "send again what an unattended grant was refused with",
         file: "crates/application/src/unattended.rs",
         text: r"record.refused.contains(&sent)",

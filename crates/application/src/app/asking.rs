@@ -2,6 +2,7 @@
 
 use everfresh_domain::engine::Trigger;
 use everfresh_domain::status::RefreshState;
+use everfresh_domain::timeline::Parting;
 use everfresh_domain::{Event, GrantId, GrantRecord, LoginEnd};
 
 use super::{AppError, Application, RefreshOutcome};
@@ -59,7 +60,7 @@ impl Application {
                 Ok(_) => return Ok(false),
                 Err(error) => return Err(error.into()),
             };
-            let revived = record.revived();
+            let revived = record.revived().noted(self.now(), Parting::TokenWorks);
             match self.inner.vault.replace(Some(record.generation), &revived).await {
                 Err(StoreError::Conflict { .. }) => {}
                 written => {

@@ -2,6 +2,7 @@
 //! login was taken back meanwhile.
 
 use everfresh_domain::login::{FlowId, LoginOutcome};
+use everfresh_domain::timeline::History;
 use everfresh_domain::{Event, Generation, GrantRecord, LoginLimits, TokenSet};
 
 use super::{Answered, Flow, LoginDesk, LoginFinished};
@@ -64,13 +65,20 @@ impl LoginDesk {
         let mut unsaved = None;
         let mut record = None;
         for _ in 0..WRITE_TRIES {
-            let expected = self.parts.vault.read(&flow.grant).await.ok().flatten().map(|record| record.generation);
+            let earlier = self.parts.vault.read(&flow.grant).await;
+            let past = match &earlier {
+                Ok(Some(record)) => record.past(),
+                Ok(None) => History::of_none(),
+                Err(_) => History::default(),
+            };
+            let expected = earlier.ok().flatten().map(|record| record.generation);
             if !self.lock().flows.contains_key(&id) {
                 return false;
             }
             let generation = expected.map_or(Generation(1), Generation::next);
             let login = GrantRecord::logged_in(flow.grant.clone(), generation, flow.binding.clone(), tokens.clone());
             let next = GrantRecord { step_ups: flow.step_ups, ..login }.limited_by(self.limits(flow));
+            let next = next.continuing(past, self.parts.clock.now());
             let written = self.parts.vault.replace(expected, &next).await;
             let again = matches!(written, Err(StoreError::Conflict { .. }));
             unsaved = written.err().map(|error| (expected, error.to_string()));

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use everfresh_domain::grant::ClientRegistration;
-use everfresh_domain::{AttemptId, Failure, Fingerprint, Generation, GrantId, GrantRecord, ServerName, Timestamp};
+use everfresh_domain::timeline::Runs;
+use everfresh_domain::{
+    AttemptId, Failure, Fingerprint, Generation, GrantId, GrantRecord, LoginEnd, ServerName, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::ServerSettings;
@@ -82,7 +85,22 @@ pub enum JournalOutcome {
     Failed {
         /// How.
         failure: Failure,
+        /// Why the login is over since, if it is.
+        #[serde(default)]
+        ended: Option<LoginEnd>,
     },
+}
+
+impl JournalOutcome {
+    /// Its name in the API.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refreshed { .. } => "refreshed",
+            Self::Adopted => "adopted",
+            Self::Discarded => "discarded",
+            Self::Failed { .. } => "failed",
+        }
+    }
 }
 
 /// One attempt in the journal. Safe to paste into a bug report.
@@ -134,6 +152,12 @@ pub trait TokenStore: Send + Sync {
 
     /// The newest `limit` entries of a grant's journal, newest first.
     async fn journal(&self, grant: &GrantId, limit: usize) -> Result<Vec<JournalEntry>, StoreError>;
+
+    /// When the daemon ran, as last noted; empty where it never was.
+    async fn runs(&self) -> Result<Runs, StoreError>;
+
+    /// Notes when the daemon ran. Survives the process; may be lost in a crash of the machine.
+    async fn put_runs(&self, runs: &Runs) -> Result<(), StoreError>;
 
     /// The servers that were added at run time.
     async fn servers(&self) -> Result<Vec<ServerSettings>, StoreError>;

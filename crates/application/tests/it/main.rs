@@ -13,6 +13,7 @@ mod notices;
 mod order;
 mod refresh;
 mod scopes;
+mod timeline;
 mod unattended;
 mod ways;
 mod world;

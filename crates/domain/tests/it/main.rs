@@ -9,4 +9,5 @@ mod lifecycle;
 mod notice;
 mod profiles;
 mod record;
+mod timeline;
 mod unattended;

@@ -23,6 +23,7 @@ use super::disk::{Disk, temporary};
 use super::index::{Entry, Index};
 use super::seal::{Sealer, UnsealError, Version};
 use super::tree::Tree;
+use crate::files;
 
 /// Changes that are made durable together, at most.
 const GROUP: usize = 256;
@@ -79,6 +80,8 @@ pub(super) enum Order {
     Append { grant: String, entry: Vec<u8>, done: Answer<Result<(), String>> },
     Journal { grant: String, limit: usize, done: Answer<Result<Vec<Vec<u8>>, String>> },
     ForgetJournal { grant: String },
+    Runs { done: Answer<io::Result<Option<Vec<u8>>>> },
+    PutRuns { runs: Vec<u8>, done: Answer<io::Result<()>> },
     Close,
 }
 
@@ -94,6 +97,8 @@ struct Staged {
 pub(super) struct Keeper {
     pub(super) folder: PathBuf,
     pub(super) sled_folder: PathBuf,
+    /// The file that says when the daemon ran.
+    pub(super) runs: PathBuf,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -136,6 +141,8 @@ impl Keeper {
                 Some(Order::ForgetJournal { grant }) => {
                     self.tree.as_ref().map(|tree| tree.forget_journal(&grant));
                 }
+                Some(Order::Runs { done }) => drop(done.send(read_if_there(&self.runs))),
+                Some(Order::PutRuns { runs, done }) => drop(done.send(files::replace_private(&self.runs, &runs))),
                 Some(Order::Close) => break,
                 None => {}
             }
@@ -281,6 +288,13 @@ impl Keeper {
     fn warn(&self, warning: String) {
         tracing::error!("{warning}");
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+    }
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
     }
 }
 

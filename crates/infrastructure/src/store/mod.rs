@@ -53,6 +53,7 @@ use everfresh_application::ports::{
 };
 use everfresh_domain::grant::ClientRegistration;
 use everfresh_domain::notice::ledger::Ledger;
+use everfresh_domain::timeline::Runs;
 use everfresh_domain::{Generation, GrantId, GrantRecord, ServerName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -115,7 +116,7 @@ impl SledStore {
 
     async fn change(&self, change: Change) -> Result<(), NotWritten> {
         let (done, answer) = oneshot::channel();
-        let closed = || NotWritten::Disk("the store is closed".to_owned());
+        let closed = || NotWritten::Disk(CLOSED.to_owned());
         self.orders.send(Order::Change(change, done)).map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
@@ -159,6 +160,9 @@ impl SledStore {
         value.map(Some).map_err(|cause| StoreError::Unreadable { what: what.to_owned(), cause })
     }
 }
+
+const CLOSED: &str = "the store is closed";
+const RUNS: &str = "when everfresh ran";
 
 /// The keeper's stack: sled recurses little, and threads should cost little.
 const KEEPER_STACK: usize = 1 << 20;
@@ -249,7 +253,7 @@ impl TokenStore for SledStore {
         let entry = serde_json::to_vec(entry).map_err(|error| unwritable(error.to_string()))?;
         let (done, answer) = oneshot::channel();
         drop(self.orders.send(Order::Append { grant: grant.to_string(), entry, done }));
-        answer.await.unwrap_or_else(|_| Err("the store is closed".to_owned())).map_err(unwritable)
+        answer.await.unwrap_or_else(|_| Err(CLOSED.to_owned())).map_err(unwritable)
     }
 
     async fn journal(&self, grant: &GrantId, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
@@ -257,8 +261,26 @@ impl TokenStore for SledStore {
         let unreadable = |cause: String| StoreError::Unreadable { what, cause };
         let (done, answer) = oneshot::channel();
         drop(self.orders.send(Order::Journal { grant: grant.to_string(), limit, done }));
-        let entries = answer.await.unwrap_or_else(|_| Err("the store is closed".to_owned())).map_err(unreadable)?;
+        let entries = answer.await.unwrap_or_else(|_| Err(CLOSED.to_owned())).map_err(unreadable)?;
         Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).collect())
+    }
+
+    async fn runs(&self) -> Result<Runs, StoreError> {
+        let unreadable = |cause: String| StoreError::Unreadable { what: RUNS.to_owned(), cause };
+        let (done, answer) = oneshot::channel();
+        drop(self.orders.send(Order::Runs { done }));
+        let read = answer.await.map_err(|_| unreadable(CLOSED.to_owned()))?;
+        let Some(json) = read.map_err(|error| unreadable(error.to_string()))? else { return Ok(Runs::default()) };
+        serde_json::from_slice(&json).map_err(|error| unreadable(place(&error)))
+    }
+
+    async fn put_runs(&self, runs: &Runs) -> Result<(), StoreError> {
+        let unwritable = |cause: String| StoreError::Unwritable { what: RUNS.to_owned(), cause };
+        let runs = serde_json::to_vec(runs).map_err(|error| unwritable(error.to_string()))?;
+        let (done, answer) = oneshot::channel();
+        drop(self.orders.send(Order::PutRuns { runs, done }));
+        let written = answer.await.map_err(|_| unwritable(CLOSED.to_owned()))?;
+        written.map_err(|error| unwritable(error.to_string()))
     }
 
     async fn servers(&self) -> Result<Vec<ServerSettings>, StoreError> {

@@ -134,8 +134,18 @@ pub(super) fn open(
         return Err(OpenError::WrongKey { folder: folder.to_owned() });
     }
     let index = Arc::new(RwLock::new(Index::default()));
-    let mut keeper =
-        Keeper { folder: records.clone(), sled_folder, disk, sealer, entropy, tree, index, aside, warnings };
+    let mut keeper = Keeper {
+        folder: records.clone(),
+        sled_folder,
+        runs: folder.join("runs.json"),
+        disk,
+        sealer,
+        entropy,
+        tree,
+        index,
+        aside,
+        warnings,
+    };
     keeper.reconcile(files, seconds).map_err(unusable(&records))?;
     Ok(Opened { lock, keeper })
 }

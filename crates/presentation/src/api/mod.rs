@@ -12,6 +12,7 @@ mod notify;
 mod openapi;
 mod servers;
 mod status;
+mod timeline;
 pub mod views;
 
 use std::ops::Deref;
@@ -69,6 +70,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/servers/{name}/enable", post(servers::enable))
         .route("/api/v1/servers/{name}/disable", post(servers::disable))
         .route("/api/v1/servers/{name}/journal", get(servers::journal))
+        .route("/api/v1/servers/{name}/timeline", get(timeline::timeline))
         .route("/api/v1/logins/{flow}", get(logins::outcome))
         .route("/api/v1/logins/{flow}/answer", post(logins::answer))
         .route("/api/v1/notify/test", post(notify::test))

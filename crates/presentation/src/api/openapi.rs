@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{callback, events, imports, keys, logins, notify, servers, status, views};
+use super::{callback, events, imports, keys, logins, notify, servers, status, timeline, views};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,6 +19,7 @@ use super::{callback, events, imports, keys, logins, notify, servers, status, vi
         servers::enable,
         servers::disable,
         servers::journal,
+        timeline::timeline,
         servers::token,
         servers::settings,
         imports::take,

@@ -224,11 +224,11 @@ pub struct Attempt {
 
 impl From<JournalEntry> for Attempt {
     fn from(entry: JournalEntry) -> Self {
-        let (result, new_refresh_token, failure) = match entry.outcome {
-            JournalOutcome::Refreshed { refresh_token } => ("refreshed", refresh_token, None),
-            JournalOutcome::Adopted => ("adopted", None, None),
-            JournalOutcome::Discarded => ("discarded", None, None),
-            JournalOutcome::Failed { failure } => ("failed", None, Some(failure)),
+        let result = entry.outcome.as_str();
+        let (new_refresh_token, failure) = match entry.outcome {
+            JournalOutcome::Refreshed { refresh_token } => (refresh_token, None),
+            JournalOutcome::Adopted | JournalOutcome::Discarded => (None, None),
+            JournalOutcome::Failed { failure, .. } => (None, Some(failure)),
         };
         Self {
             attempt_id: entry.attempt.to_string(),

@@ -193,6 +193,36 @@ async fn a_failed_refresh_and_the_journal_look_like_this() {
 }
 
 #[tokio::test]
+async fn a_timeline_looks_like_this() {
+    use everfresh_testkit::provider::Fault;
+
+    let home = Home::logged_in().await;
+    home.application.attend().await;
+    assert_eq!(home.post("/api/v1/servers/demo/refresh", &json!({})).await.json()["outcome"], "refreshed");
+    let fault = Fault::Error { status: 503, error: "temporarily_unavailable".into() };
+    home.provider.with(|model| model.switches.fault = Some(fault));
+    assert_eq!(home.post("/api/v1/servers/demo/refresh", &json!({})).await.json()["outcome"], "failed");
+    let timeline = home.get("/api/v1/servers/demo/timeline?hours=1").await.json();
+    let spans = timeline["spans"].as_array().unwrap();
+    assert_eq!((&spans[0]["from"], &spans.last().unwrap()["to"]), (&timeline["from"], &timeline["to"]));
+    let states: Vec<_> = spans.iter().map(|span| span["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["unknown", "valid"]);
+    let outage = &timeline["outages"][0];
+    assert_eq!((&outage["to"], &outage["reason"]), (&Value::Null, &json!("retrying_provider")));
+    let attempts = timeline["attempts"].as_array().unwrap();
+    let told = |attempt: &Value| (attempt["result"].clone(), attempt["reason"].clone());
+    let told: Vec<_> = attempts.iter().map(told).collect();
+    assert_eq!(told, [(json!("refreshed"), Value::Null), (json!("failed"), json!("retrying_provider"))]);
+    assert_eq!(attempts[1]["at"], outage["from"]);
+    assert!(attempts.iter().all(|attempt| attempt["duration_ms"].is_u64()), "{timeline}");
+    for (hours, status) in [("0", 400), ("169", 400), ("many", 400), ("168", 200)] {
+        let answer = home.get(&format!("/api/v1/servers/demo/timeline?hours={hours}")).await;
+        assert_eq!(answer.status, status, "{hours}");
+    }
+    assert_eq!(home.get("/api/v1/servers/nobody/timeline").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_token_is_handed_out_to_whoever_has_the_key() {
     let home = Home::logged_in().await;
     let answer = home.get("/api/v1/servers/demo/token").await;

@@ -11,6 +11,7 @@ use everfresh_application::ports::{
 };
 use everfresh_application::{ResourceSetting, SecretSource, ServerSettings};
 use everfresh_domain::grant::{AttemptMark, Binding, ClientAuthMethod, ClientRegistration, GrantType, RequestShape};
+use everfresh_domain::timeline::Runs;
 use everfresh_domain::{
     AttemptId, Budget, Failure, FailureClass, Generation, GrantId, GrantRecord, Secret, Timestamp, TokenSet,
 };
@@ -80,7 +81,10 @@ fn entry(number: u64) -> JournalEntry {
         generation: Generation(number),
         refresh_token: Some(refresh_token),
         credential: None,
-        outcome: JournalOutcome::Failed { failure: Failure::without_answer(FailureClass::Network, "no route") },
+        outcome: JournalOutcome::Failed {
+            failure: Failure::without_answer(FailureClass::Network, "no route"),
+            ended: None,
+        },
     }
 }
 
@@ -94,6 +98,7 @@ pub async fn all<S: Subject, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     all_grants_are_loaded(fresh().await).await;
     servers_and_registrations_are_kept(fresh().await).await;
     a_journal_is_newest_first_and_goes_with_its_grant(fresh().await).await;
+    when_the_daemon_ran_is_known_after_opening_anew(fresh().await).await;
 }
 
 /// A record that was stored is read back, whole, also after opening the store anew.
@@ -220,4 +225,17 @@ pub async fn a_journal_is_newest_first_and_goes_with_its_grant(subject: impl Sub
     store.erase(&linear).await.expect("erased");
     assert_eq!(store.journal(&linear, 2).await.expect("readable"), []);
     assert_eq!(store.journal(&other, 2).await.expect("readable"), [entry(9)]);
+}
+
+/// When the daemon ran is read back as it was last noted.
+pub async fn when_the_daemon_ran_is_known_after_opening_anew(subject: impl Subject) {
+    let mut runs = Runs::default();
+    let store = subject.store();
+    assert_eq!(store.runs().await.expect("readable"), runs);
+    for second in [10, 20] {
+        runs.see(Timestamp::from_millis(second * 1000));
+        store.put_runs(&runs).await.expect("noted");
+    }
+    drop(store);
+    assert_eq!(subject.reopen().await.store().runs().await.expect("readable"), runs);
 }

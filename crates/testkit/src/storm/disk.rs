@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use everfresh_application::ServerSettings;
 use everfresh_application::ports::{JournalEntry, LoadedGrant, RegistrationKey, StoreError, TokenStore};
 use everfresh_domain::grant::ClientRegistration;
+use everfresh_domain::timeline::Runs;
 use everfresh_domain::{Generation, GrantId, GrantRecord, LoginEnd, ServerName};
 
 use super::world::{Missing, Shared, World};
@@ -153,6 +154,14 @@ impl TokenStore for StormDisk {
 
     async fn journal(&self, grant: &GrantId, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
         self.disk.journal(grant, limit).await
+    }
+
+    async fn runs(&self) -> Result<Runs, StoreError> {
+        self.disk.runs().await
+    }
+
+    async fn put_runs(&self, runs: &Runs) -> Result<(), StoreError> {
+        self.disk.put_runs(runs).await
     }
 
     async fn servers(&self) -> Result<Vec<ServerSettings>, StoreError> {
