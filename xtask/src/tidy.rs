@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates of others that belong to certain layers only.
-const PLACES: [(&str, &[&str]); 13] = [
+const PLACES: [(&str, &[&str]); 14] = [
     ("sled", &["everfresh-infrastructure"]),
     ("zbus", &["everfresh-infrastructure"]),
     ("notify-rust", &["everfresh-infrastructure"]),
@@ -39,6 +39,7 @@ const PLACES: [(&str, &[&str]); 13] = [
     ("hyper", &["everfresh-infrastructure", "everfresh-presentation", "everfresh-testkit"]),
     ("clap", &["everfresh", "xtask"]),
     ("governor", &["everfresh-application"]),
+    ("pulldown-cmark", &["everfresh-presentation", "everfresh"]),
     ("jsonwebtoken", &["everfresh-infrastructure", "everfresh-testkit"]),
     ("jsonc-parser", &["everfresh"]),
     ("saphyr", &["everfresh"]),

@@ -12,6 +12,7 @@ use crate::help;
 use crate::schema::Shape;
 
 use crate::connect::Connect;
+use crate::explain;
 use crate::keys::Key;
 use crate::token::Token;
 use crate::token::git::GitCredential;
@@ -134,6 +135,8 @@ pub(crate) enum Command {
     /// Check configuration, store, key, daemon, providers and upstreams.
     #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),
+    /// Explain a reason, a situation or an exit code; without one, list them.
+    Explain(explain::Explain),
     /// Print a script that completes commands, options and server names in a shell.
     #[command(after_help = help::COMPLETIONS)]
     Completions {

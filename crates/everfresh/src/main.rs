@@ -14,6 +14,7 @@ mod connect;
 mod daemon_log;
 mod demo;
 mod exit;
+mod explain;
 mod help;
 mod import;
 mod keys;
@@ -75,6 +76,9 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     }
     if let Command::Man { folder } = &command {
         return manual::manual(folder.as_deref());
+    }
+    if let Command::Explain(topic) = &command {
+        return explain::explain(topic);
     }
     if let Command::Serve = command {
         let _traces = logging::start_with_traces(&global, "info")?;

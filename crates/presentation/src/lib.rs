@@ -17,6 +17,7 @@ pub mod fuzzing {
         crate::api::callback::read(query);
     }
 }
+pub mod help;
 mod page;
 pub mod problem;
 pub mod proxy;

@@ -83,6 +83,7 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         | Command::Demo(_)
         | Command::Doctor(_)
         | Command::Connect(_)
+        | Command::Explain(_)
         | Command::Export(_)
         | Command::Import(_)
         | Command::Restore(_)

@@ -7,6 +7,7 @@ use super::{now, path_of};
 use crate::cli::Output;
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
+use crate::explain;
 use crate::output::{self, Look, both, name_of, text, texts};
 
 /// The column in which values begin.
@@ -16,7 +17,12 @@ pub(super) async fn show(api: &Api, name: &str, format: Output) -> Result<Exit, 
     let server = api.get(&path_of(name)?).await?;
     match format {
         Output::Json => output::json(&server),
-        Output::Table => output::line(rendered(&server, now(), Look::of_stdout())),
+        Output::Table => {
+            output::line(rendered(&server, now(), Look::of_stdout()));
+            if let Some(hint) = explain::hint([&server]) {
+                output::note(hint);
+            }
+        }
     }
     Ok(Exit::Done)
 }

@@ -30,6 +30,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::guard::{Caller, Guard, Purpose};
+use crate::help;
 use crate::page;
 use crate::problem::Problem;
 use crate::server::Parts;
@@ -102,6 +103,8 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/", get(page::page))
         .route("/page/{file}", get(page::asset))
+        .route("/help", get(help::help))
+        .route("/help.css", get(help::style))
         .fallback(fallback)
         .method_not_allowed_fallback(not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))

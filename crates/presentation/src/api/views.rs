@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use super::servers::{Attempt, Journal};
+use crate::help;
 use crate::proxy::is_configurable;
 
 /// One grant: a server and the account that is logged in to it.
@@ -80,6 +81,8 @@ pub struct Health {
     pub command: Option<String>,
     /// Why, for programs.
     pub reason: &'static str,
+    /// Where the help page says more about that.
+    pub help: String,
 }
 
 /// Tokens, without the tokens.
@@ -187,6 +190,7 @@ impl From<&ServerView> for Server {
                 action: view.health.action,
                 command: view.health.action.command(&status.id),
                 reason: view.health.reason.as_str(),
+                help: help::link(view.health.reason),
             },
             token: token(status),
             refresh: refresh(view),

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::help;
 use crate::problem::Problem;
 
 /// The JSON-RPC error code of everything that everfresh itself says.
@@ -38,6 +39,8 @@ struct RpcData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
 }
 
@@ -56,18 +59,20 @@ pub(super) struct Refusal {
     problem: Problem,
     command: Option<String>,
     url: Option<String>,
+    help: Option<String>,
 }
 
 impl Refusal {
     /// For want of a token. `page` is where the page is.
     pub(super) fn denied(denial: &Denial, page: &str) -> Self {
         let command = denial.health.action.command(&denial.grant);
-        Self { problem: Problem::denied(denial), command, url: Some(page.to_owned()) }
+        let help = format!("{}{}", page.trim_end_matches('/'), help::link(denial.health.reason));
+        Self { problem: Problem::denied(denial), command, url: Some(page.to_owned()), help: Some(help) }
     }
 
     /// For another reason.
     pub(super) fn of(problem: Problem) -> Self {
-        Self { problem, command: None, url: None }
+        Self { problem, command: None, url: None, help: None }
     }
 
     /// The answer to a request whose body, if it was read, is `body`.
@@ -109,6 +114,7 @@ impl Refusal {
                     action: self.problem.action.map(HealthAction::as_str).unwrap_or_default(),
                     command: self.command.as_deref(),
                     url: self.url.as_deref(),
+                    help: self.help.as_deref(),
                     retry_after_s: self.problem.retry_after.map(|wait| wait.as_secs().max(1)),
                 },
             },
@@ -141,7 +147,7 @@ mod tests {
     fn a_json_rpc_request_gets_an_error_that_says_what_to_do() {
         let (status, body) = answer(Some(r#"{"jsonrpc":"2.0","id":"a-7","method":"tools/call","params":{}}"#));
         assert_eq!(status, 200);
-        insta::assert_snapshot!(body, @r#"{"jsonrpc":"2.0","id":"a-7","error":{"code":-32001,"message":"github@work: Login required. Run: everfresh login github@work","data":{"reason":"login_required","action":"login","command":"everfresh login github@work","url":"http://127.0.0.1:7411/","retry_after_s":7}}}"#);
+        insta::assert_snapshot!(body, @r#"{"jsonrpc":"2.0","id":"a-7","error":{"code":-32001,"message":"github@work: Login required. Run: everfresh login github@work","data":{"reason":"login_required","action":"login","command":"everfresh login github@work","url":"http://127.0.0.1:7411/","help":"http://127.0.0.1:7411/help#login_required","retry_after_s":7}}}"#);
     }
 
     #[test]

@@ -62,6 +62,7 @@ async fn a_grant_looks_like_this() {
             "action": "",
             "admin_state": "enabled",
             "detail": "",
+            "help": "/help#ok",
             "level": "healthy",
             "reason": "ok",
             "summary": "Token refresh scheduled for [time]"
@@ -118,6 +119,7 @@ async fn a_grant_before_its_login_looks_like_this() {
         "action": "login",
         "admin_state": "enabled",
         "detail": "",
+        "help": "/help#login_required",
         "level": "unhealthy",
         "reason": "login_required",
         "summary": "Login required"

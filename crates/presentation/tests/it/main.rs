@@ -9,6 +9,7 @@ mod endpoint;
 mod events;
 mod framing;
 mod guard;
+mod help;
 mod home;
 mod keys;
 mod logins;

@@ -10,6 +10,7 @@ use super::now;
 use crate::cli::{Global, List, Output};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
+use crate::explain;
 use crate::output::{self, Look};
 use crate::paths::Paths;
 
@@ -27,6 +28,9 @@ pub(super) async fn list(api: &Api, list: List) -> Result<Exit, Failure> {
                 problems.push(text.to_owned());
             }
             output::line(table::rendered(servers_of(&answer), &problems, now(), Look::of_stdout()));
+            if let Some(hint) = explain::hint(servers_of(&answer)) {
+                output::note(hint);
+            }
         }
     }
     Ok(if list.check { worst(&answer) } else { Exit::Done })
