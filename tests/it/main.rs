@@ -20,6 +20,7 @@ mod notices;
 mod outage;
 mod profile;
 mod recipes;
+mod reference;
 #[cfg(target_os = "linux")]
 mod service;
 mod sleep;

@@ -164,9 +164,17 @@ fn link_breaches() -> Result<Vec<String>> {
     for path in sources(&root())?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "md")) {
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        for target in links(&text) {
-            if !folder.join(target).exists() {
-                breaches.push(format!("{}: the link to {target} leads nowhere", path.display()));
+        for link in links(&text) {
+            let (target, place) = link.split_once('#').unwrap_or((link, ""));
+            let file = if target.is_empty() { path.clone() } else { folder.join(target) };
+            let is_document = file.extension().is_some_and(|end| end == "md");
+            let found = match std::fs::read_to_string(&file) {
+                Ok(document) if is_document && !place.is_empty() => anchors(&document).contains(&place.to_owned()),
+                Ok(_) => true,
+                Err(_) => file.exists(),
+            };
+            if !found {
+                breaches.push(format!("{}: the link to {link} leads nowhere", path.display()));
             }
         }
     }
@@ -176,8 +184,26 @@ fn link_breaches() -> Result<Vec<String>> {
 /// Targets of links within the repository.
 fn links(text: &str) -> Vec<&str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let ours = targets.filter(|target| !target.contains("://") && !target.starts_with('#') && !target.is_empty());
-    ours.filter_map(|target| target.split('#').next()).collect()
+    targets.filter(|target| !target.contains("://") && !target.is_empty()).collect()
+}
+
+/// The places of a document that links can lead to: its headings, in the way of GitHub, and what is
+/// marked by `<a id="...">`.
+fn anchors(document: &str) -> Vec<String> {
+    let headings = document
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')));
+    let slug = |heading: &str| {
+        let kept = heading
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .collect::<String>();
+        kept.replace(' ', "-")
+    };
+    let marked = document.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    headings.map(slug).chain(marked.map(str::to_owned)).collect()
 }
 
 /// Our sources and documents.
@@ -270,6 +296,12 @@ mod tests {
 
     #[test]
     fn links_within_the_repository_are_found() {
-        assert_eq!(links("[a](b.md) [c](https://x) [d](#e) [f](g/h.md#i)"), ["b.md", "g/h.md"]);
+        assert_eq!(links("[a](b.md) [c](https://x) [d](#e) [f](g/h.md#i)"), ["b.md", "#e", "g/h.md#i"]);
+    }
+
+    #[test]
+    fn links_lead_to_headings_and_marks() {
+        let document = "# One\n\n## Two, and `three`_x\n\ntext # no\n\n<a id=\"four\"></a>\n";
+        assert_eq!(anchors(document), ["one", "two-and-three_x", "four"]);
     }
 }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod contract;
 #[cfg(feature = "corporate")]
 pub mod corporate;
+pub mod documents;
 pub mod mcp;
 pub mod memory;
 pub mod metrics;

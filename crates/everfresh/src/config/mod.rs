@@ -6,6 +6,8 @@ mod fuzzing;
 mod notify;
 mod oauth;
 mod reader;
+#[cfg(test)]
+mod reference_tests;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;

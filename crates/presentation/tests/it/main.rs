@@ -13,6 +13,7 @@ mod help;
 mod home;
 mod keys;
 mod logins;
+mod reference;
 mod refusals;
 mod streams;
 mod stub;
