@@ -60,7 +60,11 @@ fn not_added(error: AppError) -> Problem {
     let pointer = match &error {
         AppError::NameTaken(_) | AppError::DefinedInFile(_) => Some("/name"),
         AppError::Invalid(_) => Some("/url"),
-        AppError::NoSuchServer(_) | AppError::Store(_) | AppError::Login(_) | AppError::Denied(_) => None,
+        AppError::NoSuchServer(_)
+        | AppError::Store(_)
+        | AppError::Login(_)
+        | AppError::Import(_)
+        | AppError::Denied(_) => None,
     };
     let problem = Problem::from(error);
     pointer.into_iter().fold(problem, Problem::about)

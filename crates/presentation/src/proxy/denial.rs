@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use everfresh_application::Denial;
+use everfresh_domain::HealthAction;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde::Serialize;
