@@ -58,10 +58,11 @@ pub(crate) fn test() -> Result {
     sim(&STORM)?;
     fuzz::fuzz(None, FUZZ_SECONDS)?;
     e2e(None)?;
-    traces()?;
     page::page_where_possible()?;
     real::real()?;
-    conformance::conformance(None, None)
+    conformance::conformance(None, None)?;
+    // Last: it builds the binary with another feature.
+    traces()
 }
 
 fn has_nextest() -> bool {
