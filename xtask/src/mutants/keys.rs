@@ -47,7 +47,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: &["everfresh-presentation"],
     },
     Mutation {
-        what: "the page outlives its key",
+        what: "a link to the page outlives its key",
         file: "crates/presentation/src/guard.rs",
         text: r"        if sessions.opened_under != key {",
         instead: r"        if sessions.opened_under != key && sessions.links.len() > 9 {",
