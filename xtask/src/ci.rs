@@ -7,12 +7,13 @@ use crate::run::{Result, cargo, exists, root, run, say};
 use crate::{conformance, fuzz, lock, page, real, tidy};
 
 /// Crates that other tools may depend on, or that must not lean on their neighbours' features.
-const ALONE: [&str; 6] = [
+const ALONE: [&str; 7] = [
     "everfresh-domain",
     "everfresh-application",
     "everfresh-infrastructure",
     "everfresh-presentation",
     "everfresh-testkit",
+    "everfresh-browser",
     "everfresh",
 ];
 

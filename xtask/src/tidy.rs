@@ -8,16 +8,18 @@ use serde_json::Value;
 use crate::run::{Result, cargo, output, root, say};
 
 /// Who may depend on which of our crates (DESIGN section 2), dev-dependencies aside.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("everfresh-domain", &[]),
     ("everfresh-application", &["everfresh-domain"]),
     ("everfresh-infrastructure", &["everfresh-application", "everfresh-domain"]),
     ("everfresh-presentation", &["everfresh-application", "everfresh-domain"]),
     ("everfresh-testkit", &["everfresh-application", "everfresh-domain"]),
+    ("everfresh-browser", &[]),
     (
         "everfresh",
         &[
             "everfresh-application",
+            "everfresh-browser",
             "everfresh-domain",
             "everfresh-infrastructure",
             "everfresh-presentation",

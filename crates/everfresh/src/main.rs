@@ -3,7 +3,6 @@
 //! The binary parses, composes and exits; nothing is decided here.
 
 mod backup;
-mod browser;
 mod cli;
 mod client;
 mod commands;

@@ -10,7 +10,6 @@ use everfresh_infrastructure::notices::{CommandNotifier, DesktopNotifier, Webhoo
 use everfresh_infrastructure::system::SystemEntropy;
 use everfresh_presentation::Guard;
 
-use crate::browser;
 use crate::config::Config;
 
 /// Variables of the daemon that hold its own keys.
@@ -54,7 +53,7 @@ impl Ways {
         let Self { application, guard, base_url, .. } = self.clone();
         Arc::new(move || {
             let link = guard.new_link(application.now(), &SystemEntropy);
-            if let Err(error) = browser::open(browser.as_deref(), &format!("{base_url}/?once={link}")) {
+            if let Err(error) = everfresh_browser::open(browser.as_deref(), &format!("{base_url}/?once={link}")) {
                 tracing::warn!(error, "the page cannot be opened; `everfresh open` tells more");
             }
         })

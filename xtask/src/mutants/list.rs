@@ -245,10 +245,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         what: "any authorization URL is opened",
-        file: "crates/everfresh/src/browser.rs",
+        file: "crates/browser/src/lib.rs",
         text: r#"        "http" if here => Ok(parsed),"#,
         instead: r"        _ if here || !here => Ok(parsed),",
-        noticed_by: &["everfresh"],
+        noticed_by: &["everfresh-browser"],
     },
     Mutation {
         what: "secrets shown",

@@ -12,7 +12,6 @@ use url::Url;
 
 use super::servers::{not_well, sentence};
 use super::{grant_in, path_of};
-use crate::browser;
 use crate::cli::{Add, Global, Grant, IdentityProvider, LoginHow, Open};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
@@ -179,7 +178,7 @@ fn show_way(global: &Global, name: &str, started: &Value, how: &LoginHow, here: 
     } else if how.no_browser {
         output::note("Open this URL in a browser on this machine (from another one, use --paste or --device):");
         output::line(&url);
-    } else if let Err(cause) = browser::open(global.browser_cmd.as_deref(), &url) {
+    } else if let Err(cause) = everfresh_browser::open(global.browser_cmd.as_deref(), &url) {
         output::note(format!("The browser could not be opened ({cause}). Open this URL on this machine:"));
         output::line(&url);
     } else {
@@ -281,7 +280,7 @@ pub(super) async fn open_page(api: &Api, global: &Global, open: &Open) -> Result
     }
     let link = api.post("/api/v1/page-link", None).await?;
     let url = output::text(&link["url"]);
-    if open.print || browser::open(global.browser_cmd.as_deref(), &url).is_err() {
+    if open.print || everfresh_browser::open(global.browser_cmd.as_deref(), &url).is_err() {
         output::line(&url);
     }
     Ok(Exit::Done)

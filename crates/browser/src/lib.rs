@@ -1,11 +1,13 @@
 //! Opening a URL for a person: never through a shell, and only one that a page can be at.
+//!
+//! Not here: whether it should be opened. That is for whoever a person has asked.
 
 use std::process::{Command, Stdio};
 
 use url::Url;
 
 /// Opens `url` with `command`, or with the system's own opener. The error says why not.
-pub(crate) fn open(command: Option<&str>, url: &str) -> Result<(), String> {
+pub fn open(command: Option<&str>, url: &str) -> Result<(), String> {
     let url = openable(url)?;
     let Some(command) = command else {
         return open::that_detached(url.as_str()).map_err(|error| error.to_string());
