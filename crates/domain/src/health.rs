@@ -2,7 +2,7 @@
 //!
 //! Every class of failure has its own words; no two share a text.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::FailureClass;
 use crate::grant::{GrantType, LoginEnd};
@@ -12,7 +12,7 @@ use crate::status::{GrantStatus, LastFailure, RefreshState, UpstreamVerdict};
 use crate::time::Timestamp;
 
 /// How bad it is. `degraded` while the access token still works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// All is well.
@@ -35,7 +35,7 @@ impl Level {
 }
 
 /// Whether the user wants this server to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminState {
     /// It is switched on.
@@ -45,7 +45,7 @@ pub enum AdminState {
 }
 
 /// What a person can do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthAction {
     /// Log in again.
