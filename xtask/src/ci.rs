@@ -1,19 +1,21 @@
 //! Tests, and everything else that must hold before a change is one.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::run::{Result, cargo, exists, root, run, say};
 use crate::{conformance, fuzz, lock, page, real, tidy};
 
 /// Crates that other tools may depend on, or that must not lean on their neighbours' features.
-const ALONE: [&str; 7] = [
+const ALONE: [&str; 8] = [
     "everfresh-domain",
     "everfresh-application",
     "everfresh-infrastructure",
     "everfresh-presentation",
     "everfresh-testkit",
     "everfresh-browser",
+    "everfresh-tray",
     "everfresh",
 ];
 
@@ -87,15 +89,26 @@ pub(crate) fn e2e(name: Option<&str>) -> Result {
             "6",
         ]);
     }
-    run(&mut tests)
+    run(&mut tests)?;
+    if name.is_none() { tray() } else { Ok(()) }
+}
+
+/// The tray with the daemon that `e2e` has built.
+fn tray() -> Result {
+    let tests = ["test", "--package", "everfresh-tray", "--test", "it", "real", "--", "--nocapture"];
+    run(cargo().args(tests).env("EVERFRESH_BIN", binary()))
+}
+
+/// The binary that cargo builds.
+fn binary() -> PathBuf {
+    root().join("target/debug").join(format!("everfresh{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The build that exports traces, against a collector.
 fn traces() -> Result {
     run(cargo().args(["build", "--package", "everfresh", "--features", "otel"]))?;
     let tests = ["test", "--package", "everfresh-e2e", "traces", "--", "--nocapture"];
-    let binary = root().join("target/debug").join(format!("everfresh{}", std::env::consts::EXE_SUFFIX));
-    run(cargo().args(tests).env("EVERFRESH_BIN", binary).env("EVERFRESH_EXPECT_TRACES", "1"))
+    run(cargo().args(tests).env("EVERFRESH_BIN", binary()).env("EVERFRESH_EXPECT_TRACES", "1"))
 }
 
 /// Simulated years.

@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::run::{Result, cargo, output, root, say};
 
 /// Who may depend on which of our crates (DESIGN section 2), dev-dependencies aside.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("everfresh-domain", &[]),
     ("everfresh-application", &["everfresh-domain"]),
     ("everfresh-infrastructure", &["everfresh-application", "everfresh-domain"]),
     ("everfresh-presentation", &["everfresh-application", "everfresh-domain"]),
     ("everfresh-testkit", &["everfresh-application", "everfresh-domain"]),
     ("everfresh-browser", &[]),
+    ("everfresh-tray", &["everfresh-browser", "everfresh-domain"]),
     (
         "everfresh",
         &[
@@ -31,21 +32,25 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates of others that belong to certain layers only.
-const PLACES: [(&str, &[&str]); 14] = [
+const PLACES: [(&str, &[&str]); 18] = [
     ("sled", &["everfresh-infrastructure"]),
     ("zbus", &["everfresh-infrastructure"]),
     ("notify-rust", &["everfresh-infrastructure"]),
     ("oauth2", &["everfresh-infrastructure"]),
-    ("reqwest", &["everfresh-infrastructure", "everfresh", "everfresh-e2e"]),
+    ("reqwest", &["everfresh-infrastructure", "everfresh", "everfresh-tray", "everfresh-e2e"]),
     ("axum", &["everfresh-presentation", "everfresh"]),
     ("hyper", &["everfresh-infrastructure", "everfresh-presentation", "everfresh-testkit"]),
-    ("clap", &["everfresh", "xtask"]),
+    ("clap", &["everfresh", "everfresh-tray", "xtask"]),
     ("governor", &["everfresh-application"]),
     ("pulldown-cmark", &["everfresh-presentation", "everfresh"]),
     ("jsonwebtoken", &["everfresh-infrastructure", "everfresh-testkit"]),
     ("jsonc-parser", &["everfresh"]),
     ("saphyr", &["everfresh"]),
     ("toml_edit", &["everfresh"]),
+    ("open", &["everfresh-browser"]),
+    ("ksni", &["everfresh-tray"]),
+    ("tray-icon", &["everfresh-tray"]),
+    ("winit", &["everfresh-tray"]),
 ];
 
 /// What the domain must not have, also not through others.
