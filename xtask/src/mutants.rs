@@ -5,6 +5,7 @@
 
 mod keys;
 mod list;
+mod tray;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ struct Mutation {
 
 /// Every mutation there is.
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    list::MUTATIONS.iter().chain(keys::MUTATIONS)
+    list::MUTATIONS.iter().chain(keys::MUTATIONS).chain(tray::MUTATIONS)
 }
 
 /// How it went.

@@ -12,6 +12,7 @@ mod model;
 mod place;
 mod surface;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +38,8 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO);
+    lines.with_ansi(std::io::stderr().is_terminal()).init();
     let Some(seeker) = Seeker::new(cli.data_dir, cli.listen) else {
         tracing::error!("this user has no home folder: give --data-dir");
         return ExitCode::from(2);

@@ -87,10 +87,10 @@ impl Tray for Item {
     }
 
     fn watcher_offline(&self, reason: OfflineReason) -> bool {
+        let cause = if let OfflineReason::Error(error) = reason { error.to_string() } else { String::new() };
         tracing::warn!(
-            ?reason,
-            "this desktop shows no StatusNotifierItem at present (GNOME needs the extension AppIndicator); the icon \
-             comes when it does"
+            cause,
+            "no tray shows the icon at present; it comes when there is one (GNOME needs the extension AppIndicator)"
         );
         true
     }
