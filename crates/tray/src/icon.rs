@@ -52,7 +52,7 @@ fn colour_at(sign: Sign, x: f32, y: f32) -> Option<[u8; 3]> {
         }
         Sign::Gone => {
             let ring = (0.62..0.88).contains(&x.hypot(y));
-            let stroke = near((x, y), (-0.6, 0.6), (0.6, -0.6), 0.12);
+            let stroke = near((x, y), (-0.52, 0.52), (0.52, -0.52), 0.12);
             (ring || stroke).then_some([0x8a, 0x8a, 0x8a])
         }
     }
