@@ -61,6 +61,7 @@ async fn a_grant_looks_like_this() {
           "health": {
             "action": "",
             "admin_state": "enabled",
+            "command": null,
             "detail": "",
             "help": "/help#ok",
             "level": "healthy",
@@ -118,6 +119,7 @@ async fn a_grant_before_its_login_looks_like_this() {
       "health": {
         "action": "login",
         "admin_state": "enabled",
+        "command": "everfresh login new",
         "detail": "",
         "help": "/help#login_required",
         "level": "unhealthy",
