@@ -235,7 +235,9 @@ async fn a_daemon_that_dies_during_the_first_refresh_goes_on_with_it() {
     assert!(ran.code != 0 && home.is_armed(), "{ran:?}");
     world.provider.with(|model| model.switches.fault = None);
     let daemon = world.daemon().await;
-    until(&daemon, "moved", "ok").await;
+    // The access token that came along is good: only a refresh says that the copy is dead.
+    let refreshed = async || (!daemon.server("moved").await["refresh"]["last_success_at"].is_null()).then_some(());
+    everfresh_e2e::until("the refresh", Duration::from_secs(20), refreshed).await;
     daemon.expect_call("moved").await;
     home.import(&world, &[]).await.expect(0);
     assert!(!home.is_armed());

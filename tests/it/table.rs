@@ -302,7 +302,7 @@ fn metrics(all: &str, name: &str) -> String {
         let lines = all.lines().filter(|line| line.starts_with(metric) && line.contains(&server));
         lines.map(|line| line.replacen(&server, "", 1).replace("{,", "{").replace("{}", "")).collect()
     };
-    let attempts = of("everfresh_oauth_refresh_total").into_iter();
+    let attempts = of("everfresh_oauth_refresh_total").into_iter().filter(|line| !line.ends_with(" 0"));
     let labels: BTreeSet<String> =
         attempts.filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0.to_owned())).collect();
     let level = of("everfresh_health_level").into_iter().next().unwrap_or_default();
