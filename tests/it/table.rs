@@ -285,7 +285,9 @@ fn listen(daemon: &Daemon) -> Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> {
             while let Some((block, rest)) = text.split_once("\n\n") {
                 let line = |prefix: &str| block.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
                 let data: Value = line("data: ").and_then(|data| serde_json::from_str(&data).ok()).unwrap_or_default();
-                if let (Some(event), Some(name)) = (line("event: "), data["server"]["name"].as_str()) {
+                // Nor are they here: see `log_lines`.
+                let event = line("event: ").filter(|event| *event != "notice");
+                if let (Some(event), Some(name)) = (event, data["server"]["name"].as_str()) {
                     kept.lock().unwrap().entry(name.to_owned()).or_default().insert(event);
                 }
                 text = rest.to_owned();
@@ -316,11 +318,13 @@ fn metrics(all: &str, name: &str) -> String {
 fn log_lines(log: &str, name: &str) -> BTreeSet<String> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let own = lines.filter(|line| line["server"] == name && line["level"] != "TRACE" && line["level"] != "DEBUG");
-    own.map(|line| {
-        let reason = line["reason"].as_str().map(|reason| format!(", {reason}")).unwrap_or_default();
-        format!("{} {}{reason}", text(&line["level"]), text(&line["message"]))
-    })
-    .collect()
+    // Notices gather for a while; `notices.rs` has what they say.
+    own.filter(|line| line["notice"].is_null())
+        .map(|line| {
+            let reason = line["reason"].as_str().map(|reason| format!(", {reason}")).unwrap_or_default();
+            format!("{} {}{reason}", text(&line["level"]), text(&line["message"]))
+        })
+        .collect()
 }
 
 /// What every surface says of one fault.

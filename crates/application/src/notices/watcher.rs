@@ -211,7 +211,8 @@ impl Watcher {
         for (grant, concern) in &notice.concerns {
             let (id, kind) = (notice.id, notice.kind.as_str());
             let reason = concern.reason.as_str();
-            tracing::info!(server = %grant, kind, reason, notice = %id, "{}", concern.summary);
+            let summary = &concern.summary;
+            tracing::info!(server = %grant, kind, reason, notice = %id, summary, "notice of a login");
             let Concern { kind, reason, ends_at, .. } = *concern;
             let summary = concern.summary.clone();
             let told = PublicEventKind::Notice { id, kind, reason, summary, ends_at };
