@@ -23,9 +23,6 @@ async function stage() {
   const context = await chromium.newContext({ viewport: { width: 1180, height: 820 } });
   context.setDefaultTimeout(LIMIT);
   const seen = watched(context, [daemon.url, world.issuer]);
-  // A daemon that keeps no timelines is asked for one, once.
-  const { text } = await daemon.call("GET", "/api/v1/servers/none/timeline?hours=24");
-  if (JSON.parse(text).type.endsWith(":not-found")) seen.expectedErrors.push(/status of 404/);
   return {
     world, place, context, seen,
     running: daemon,

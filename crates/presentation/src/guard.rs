@@ -5,7 +5,7 @@
 //! served by another program on another port of this machine. It cannot forge `Host`, `Origin` or
 //! `Sec-Fetch-Site`, and it does not know the key.
 //!
-//! A program may have a limited key. What that opens is decided in [`caller`], and nowhere else.
+//! A program may have a limited key. What that opens is decided in `caller`, and nowhere else.
 
 mod caller;
 

@@ -16,17 +16,16 @@ export function histories(told) {
   const fetched = new Map();
   const queue = new Set();
   let running = 0;
-  let missing = false;
 
   async function work() {
-    if (running >= AT_ONCE || missing) return;
+    if (running >= AT_ONCE) return;
     const name = [...queue].find((waiting) => seen.has(waiting));
     if (!name) return;
     queue.delete(name);
     running += 1;
     fetched.set(name, Date.now());
     // A server that was just removed, or a daemon that is gone: the last drawing stays.
-    await timeline(name).then((found) => told(name, found), ({ kind }) => { missing = kind === "not-found"; });
+    await timeline(name).then((found) => told(name, found), () => {});
     running -= 1;
     work();
   }
