@@ -43,11 +43,6 @@ impl Stage {
     /// Runs `connect` with these words.
     async fn connect(&self, words: &str) -> Ran {
         let mut command = daemon::command(self.world.folder());
-        let variables =
-            ["XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GOOSE_PATH_ROOT"];
-        for variable in variables {
-            command.env_remove(variable);
-        }
         command.env("HOME", self.home.path()).env("USERPROFILE", self.home.path()).current_dir(self.home.path());
         command.arg("connect").args(words.split_whitespace()).output().await.unwrap().into()
     }

@@ -112,7 +112,7 @@ fn md5_of(text: &str) -> String {
 
 async fn run(world: &World, home: &Path, arguments: &[&str], stdin: &str) -> Ran {
     let mut command = everfresh_e2e::daemon::command(world.folder());
-    command.env("HOME", home).env("XDG_CONFIG_HOME", home.join(".config")).env_remove("MCP_REMOTE_CONFIG_DIR");
+    command.env("HOME", home).env("XDG_CONFIG_HOME", home.join(".config"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();

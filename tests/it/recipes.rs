@@ -54,10 +54,10 @@ impl Shell {
     }
 
     fn command(&self, program: &str) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(program);
+        let mut command = everfresh_e2e::daemon::plain(program);
         let path = format!("{}:{}", self.home.path().display(), std::env::var("PATH").unwrap_or_default());
         command.env("PATH", path).env("HOME", self.home.path()).current_dir(self.home.path()).kill_on_drop(true);
-        command.env_remove("EVERFRESH_KEY").env("GIT_TERMINAL_PROMPT", "0").stdin(std::process::Stdio::null());
+        command.env("GIT_TERMINAL_PROMPT", "0").stdin(std::process::Stdio::null());
         command
     }
 

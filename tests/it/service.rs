@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use everfresh_e2e::daemon::{binary, client, command};
+use everfresh_e2e::daemon::{binary, client, command, plain};
 use everfresh_e2e::{Daemon, Ran, World, until};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixDatagram;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::timeout;
 
 /// How long anything here may take.
@@ -125,9 +125,9 @@ os.execv(sys.argv[2], sys.argv[2:])
 fn passed(folder: &Path, host: &str) -> Child {
     let inner = command(folder);
     let words = inner.as_std().get_args().map(|word| word.to_owned());
-    let mut outer = Command::new("python3");
+    let mut outer = plain("python3");
     outer.args(["-c", PASS, host]).arg(binary()).args(words).args(["serve", "--log-format", "json"]);
-    outer.env_remove("EVERFRESH_MASTER_KEY").env_remove("DBUS_SESSION_BUS_ADDRESS").kill_on_drop(true);
+    outer.envs(inner.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)))).kill_on_drop(true);
     outer.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("python3 runs")
 }
 
@@ -189,9 +189,8 @@ impl Home {
     async fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let search = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let mut command = command(self.world.folder());
-        command.args(["--listen", &self.listen]).args(arguments).env("PATH", search).env("HOME", self.world.folder());
-        command.env("FAKE_SYSTEMD", self.world.folder()).env_remove("XDG_CONFIG_HOME").env_remove("DISPLAY");
-        command.envs(variables.iter().copied());
+        command.args(["--listen", &self.listen]).args(arguments).env("PATH", search);
+        command.env("FAKE_SYSTEMD", self.world.folder()).envs(variables.iter().copied());
         timeout(LIMIT * 2, command.output()).await.expect("the command ends").unwrap().into()
     }
 

@@ -1,5 +1,6 @@
 //! The built binary: as a daemon that is started, killed and asked, and as commands.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::OnceLock;
@@ -40,20 +41,28 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// A command of the binary on this data folder, without anything of the caller's environment.
-pub fn command(folder: &Path) -> Command {
-    let mut command = Command::new(binary());
+/// What a program needs of the caller's environment wherever it runs.
+const NEEDED: [&str; 5] = ["PATH", "SystemRoot", "TEMP", "TMP", "TMPDIR"];
+
+/// A command with what a program cannot do without, and nothing else of the caller's environment:
+/// whoever runs the tests may have `CI`, colours, proxies or a desktop.
+pub fn plain(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(NEEDED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command
+}
+
+/// A command of the binary on this data folder, in a plain environment.
+pub fn command(folder: &Path) -> Command {
+    let mut command = plain(binary());
+    command
+        .env("HOME", folder)
         .arg("--config")
         .arg(folder.join("config.toml"))
         .arg("--data-dir")
         .arg(folder.join("data"))
         .env("NO_COLOR", "1")
         .env("EVERFRESH_TEST_CLOCK", folder.join("clock"))
-        .env_remove("EVERFRESH_KEY")
-        .env_remove("EVERFRESH_MASTER_KEY")
-        .env_remove("DBUS_SESSION_BUS_ADDRESS")
-        .env_remove("XDG_RUNTIME_DIR")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command

@@ -35,12 +35,8 @@ impl Terminal {
         let line = format!("stty cols {columns} rows {rows}; echo \"pid=$$ tty=$(tty) \"; exec {}", line.join(" "));
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
-        for (name, value) in wanted.get_envs() {
-            match value {
-                Some(value) if name != "NO_COLOR" => drop(script.env(name, value)),
-                _ => drop(script.env_remove(name)),
-            }
-        }
+        let own = wanted.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        script.env_clear().envs(own.filter(|(name, _)| *name != "NO_COLOR"));
         script.env("TERM", "xterm-256color").envs(variables.iter().copied());
         let piped = script.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
         let mut child = piped.expect("script of util-linux runs");

@@ -52,7 +52,7 @@ pub(crate) fn check() -> Result {
 /// Every test.
 pub(crate) fn test() -> Result {
     if has_nextest() {
-        run(cargo().args(["nextest", "run", "--workspace", "--exclude", "everfresh-e2e"]))?;
+        run(cargo().args(["nextest", "run", "--no-fail-fast", "--workspace", "--exclude", "everfresh-e2e"]))?;
     } else {
         run(cargo().args(["test", "--workspace", "--exclude", "everfresh-e2e"]))?;
     }
@@ -79,7 +79,8 @@ pub(crate) fn e2e(name: Option<&str>) -> Result {
     run(cargo().args(["build", "--package", "everfresh"]))?;
     let mut tests = cargo();
     if has_nextest() {
-        let shown = ["--success-output", "immediate", "--test-threads", "6"];
+        // All of them: a run far away should tell everything that fails there, not the first.
+        let shown = ["--no-fail-fast", "--success-output", "immediate", "--test-threads", "6"];
         tests.args(["nextest", "run", "--package", "everfresh-e2e"]).args(shown).args(name);
     } else {
         tests.args(["test", "--package", "everfresh-e2e"]).args(name).args([

@@ -17,7 +17,8 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// How stdout is. `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and `TERM=dumb` are respected.
+    /// How stdout is. `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and `TERM=dumb` are respected, the
+    /// last where no `CI` is set: the logs of continuous integration show colours.
     pub(crate) fn of_stdout() -> Self {
         let stdout = std::io::stdout();
         let width = stdout.is_terminal().then(|| size().map(|(columns, _)| columns)).flatten();
