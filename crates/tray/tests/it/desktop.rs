@@ -104,7 +104,7 @@ pub(crate) struct Tray {
 }
 
 /// An item of the menu, whichever level it is on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MenuItem {
     id: i32,
     pub(crate) label: String,
@@ -112,7 +112,7 @@ pub(crate) struct MenuItem {
 }
 
 /// What a person sees.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) status: String,
     pub(crate) summary: String,
@@ -127,6 +127,19 @@ impl Tray {
     /// The data folder of its daemon.
     pub(crate) fn data(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// What a person sees who looks twice: its properties are asked for one by one, and one of them
+    /// may change in between.
+    async fn see(&self) -> Seen {
+        let mut before = self.glance().await;
+        loop {
+            let after = self.glance().await;
+            if after == before {
+                return after;
+            }
+            before = after;
+        }
     }
 
     /// Looks at every change until it is what `wanted` says.
@@ -183,7 +196,7 @@ impl Tray {
         words
     }
 
-    async fn see(&self) -> Seen {
+    async fn glance(&self) -> Seen {
         let (_, _, summary, details): (String, Pixmaps, String, String) = self.property("ToolTip").await;
         Seen {
             status: self.property("Status").await,
