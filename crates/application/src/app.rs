@@ -1,6 +1,7 @@
 //! The front door: what commands, the API and the binary may ask for.
 
 mod asking;
+mod changing;
 mod moving;
 mod seating;
 
@@ -143,6 +144,9 @@ struct Inner {
     driver: Mutex<Option<JoinHandle<()>>>,
     /// Held while a login is moved here, or back: two at once might be the same.
     moving: tokio::sync::Mutex<()>,
+    /// Held while servers or accounts are added, switched or removed: of two changes at once, one would
+    /// bring back what the other removes. Never over the network.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// everfresh without its surfaces. Cloning shares it.
@@ -221,7 +225,7 @@ impl Application {
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
         let (servers, config_problem) = (Servers::default(), watch::Sender::default());
         let attendance = Arc::new(Attendance::new(Arc::clone(&store), Arc::clone(&clock)));
-        let moving = tokio::sync::Mutex::default();
+        let (moving, changing) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
         let inner = Inner {
             store,
             vault,
@@ -236,6 +240,7 @@ impl Application {
             config_problem,
             driver,
             moving,
+            changing,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -342,72 +347,10 @@ impl Application {
         Ok(self.inner.vault.read(grant).await?.map_or_else(History::of_none, |record| record.past()))
     }
 
-    /// Adds a server. It is stored before it is used.
-    pub async fn add_server(&self, settings: ServerSettings) -> Result<(), AppError> {
-        if self.inner.servers.settings(&settings.name).is_some() {
-            return Err(AppError::NameTaken(settings.name));
-        }
-        check_url(&settings.url)?;
-        self.inner.store.put_server(&settings).await?;
-        self.inner.servers.put_stored(settings);
-        self.sync().await
-    }
-
-    /// Takes over a new version of the configuration file.
-    pub async fn replace_file_servers(&self, servers: Vec<ServerSettings>) -> Result<(), AppError> {
-        self.inner.servers.set_file(servers);
-        self.sync().await
-    }
-
     /// Takes over new numbers of the rules.
     pub async fn set_policy(&self, policy: Policy) {
         self.inner.access.set_policy(policy.clone());
         self.inner.mailbox.tell(Event::PolicyChanged(Box::new(policy))).await;
-    }
-
-    /// Removes a server with its logins. After this there is not one more request for it.
-    pub async fn remove_server(&self, name: &ServerName) -> Result<(), AppError> {
-        if self.inner.servers.is_in_file(name) {
-            return Err(AppError::DefinedInFile(name.clone()));
-        }
-        let settings = self.inner.servers.settings(name).ok_or_else(|| AppError::NoSuchServer(name.to_string()))?;
-        for grant in self.inner.servers.grants_of(name) {
-            let record = self.inner.vault.read(&grant).await.ok().flatten();
-            self.unseat(&grant).await;
-            self.inner.vault.erase(&grant).await?;
-            if let Some(record) = record {
-                self.revoke(&settings, &record).await;
-            }
-        }
-        self.inner.store.erase_server(name).await?;
-        self.inner.servers.remove_stored(name);
-        self.inner.servers.forget_accounts(name);
-        self.sync().await
-    }
-
-    /// Removes one account of a server with its login. The server and its other accounts stay.
-    pub async fn remove_account(&self, grant: &GrantId) -> Result<(), AppError> {
-        let route = self.route(grant)?;
-        let record = self.inner.vault.read(grant).await.ok().flatten();
-        self.unseat(grant).await;
-        self.inner.vault.erase(grant).await?;
-        if let Some(record) = record {
-            self.revoke(&route.settings, &record).await;
-        }
-        self.inner.servers.forget_account(grant);
-        self.sync().await
-    }
-
-    /// Switches a server on or off. Its logins are kept.
-    pub async fn set_enabled(&self, name: &ServerName, enabled: bool) -> Result<(), AppError> {
-        if self.inner.servers.is_in_file(name) {
-            return Err(AppError::DefinedInFile(name.clone()));
-        }
-        let settings = self.inner.servers.settings(name).ok_or_else(|| AppError::NoSuchServer(name.to_string()))?;
-        let settings = ServerSettings { enabled, ..(*settings).clone() };
-        self.inner.store.put_server(&settings).await?;
-        self.inner.servers.put_stored(settings);
-        self.sync().await
     }
 
     /// Begins a login, or returns the one that is pending. A new account of a server begins here.
@@ -432,6 +375,7 @@ impl Application {
         way: Option<LoginWay>,
         choice: ClientChoice,
     ) -> Result<LoginStarted, AppError> {
+        let alone = self.inner.changing.lock().await;
         let settings = self.inner.servers.settings(&grant.server);
         let settings = settings.ok_or_else(|| AppError::NoSuchServer(grant.server.to_string()))?;
         if self.inner.access.route(&grant.to_string()).is_none() {
@@ -440,6 +384,7 @@ impl Application {
             self.tell_loaded(grant, &settings, None).await;
         }
         let route = self.route(grant)?;
+        drop(alone);
         Ok(self.inner.logins.start(&route, way, choice).await?)
     }
 

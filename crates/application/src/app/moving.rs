@@ -37,7 +37,7 @@ impl Application {
     /// Moves a login here: stored before anything of it is used, then refreshed at once, so that this
     /// is its only owner. An error means that nothing was changed and no token was sent.
     pub async fn move_in(&self, login: ForeignLogin, terms: MoveTerms) -> Result<Moved, AppError> {
-        let _alone = self.inner.moving.lock().await;
+        let _moving = self.inner.moving.lock().await;
         login.check()?;
         check_url(&login.url)?;
         let grant = login.grant()?;
@@ -122,6 +122,7 @@ impl Application {
         }
         if let Err(error) = self.inner.vault.replace(before, record).await {
             if is_new {
+                let _alone = self.inner.changing.lock().await;
                 self.forget_server(&name).await?;
             }
             return Err(error.into());
@@ -142,7 +143,7 @@ impl Application {
     /// Takes a move back: the login is erased here and not revoked, so that the copy it came from
     /// stays good. The server goes as well where it was added for it.
     pub async fn move_back(&self, grant: &GrantId) -> Result<(), AppError> {
-        let _alone = self.inner.moving.lock().await;
+        let _moving = self.inner.moving.lock().await;
         let route = self.route(grant)?;
         // From here on the engine begins no attempt; one under way is waited for.
         self.inner.mailbox.tell(Event::Switched { grant: grant.clone(), enabled: false }).await;
@@ -162,8 +163,8 @@ impl Application {
                 return Err(ImportError::NotUndoable { grant: grant.clone(), why }.into());
             }
         };
-        self.unseat(grant).await;
-        self.inner.vault.erase(grant).await?;
+        let _alone = self.inner.changing.lock().await;
+        self.erase(grant).await?;
         tracing::info!(server = %grant, "an import was undone; the copy that it came from is the login again");
         self.inner.servers.forget_account(grant);
         let others = self.inner.servers.grants_of(&grant.server).into_iter().filter(|other| other != grant);
@@ -174,13 +175,6 @@ impl Application {
         if added_server && alone {
             return self.forget_server(&grant.server).await;
         }
-        self.sync().await
-    }
-
-    async fn forget_server(&self, name: &everfresh_domain::ServerName) -> Result<(), AppError> {
-        self.inner.store.erase_server(name).await?;
-        self.inner.servers.remove_stored(name);
-        self.inner.servers.forget_accounts(name);
         self.sync().await
     }
 }

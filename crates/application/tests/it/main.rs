@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way should stop there")]
 
 mod backup;
+mod changing;
 mod device;
 mod keys;
 mod lasting;
