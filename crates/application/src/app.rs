@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use everfresh_domain::engine::trace::TraceLine;
 use everfresh_domain::engine::{AttemptOutcome, Engine};
-use everfresh_domain::login::{FlowId, LoginOutcome};
+use everfresh_domain::login::{FlowId, LoginOutcome, PendingLogin};
 use everfresh_domain::timeline::{History, Parting};
 use everfresh_domain::{Event, GrantId, GrantRecord, GrantStatus, Health, Policy, Secret, ServerName, Timestamp};
 use tokio::sync::watch;
@@ -70,8 +70,8 @@ pub struct ServerView {
     pub status: GrantStatus,
     /// What that means.
     pub health: Health,
-    /// While a login is pending: when that ends.
-    pub login_pending_until: Option<Timestamp>,
+    /// The login that somebody is on the way with.
+    pub pending_login: Option<PendingLogin>,
     /// Whether the configuration file hides a server of the same name that was added at run time.
     pub shadows_stored: bool,
 }
@@ -220,6 +220,7 @@ impl Application {
             entropy,
             access: access.clone(),
             mailbox: mailbox.clone(),
+            events: Arc::clone(&events),
             settings: login,
         }));
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
@@ -286,7 +287,7 @@ impl Application {
             settings: Arc::clone(&route.settings),
             health: status.health(self.now(), &self.policy()),
             status,
-            login_pending_until: self.inner.logins.pending_until(&route.grant),
+            pending_login: self.inner.logins.pending(&route.grant),
             shadows_stored: self.inner.servers.shadows_stored(&route.grant.server),
         }
     }
@@ -386,6 +387,17 @@ impl Application {
         let route = self.route(grant)?;
         drop(alone);
         Ok(self.inner.logins.start(&route, way, choice).await?)
+    }
+
+    /// The login of `grant` that is pending, as it was told when it began.
+    pub fn login_under_way(&self, grant: &GrantId) -> Result<Option<LoginStarted>, AppError> {
+        self.route(grant)?;
+        Ok(self.inner.logins.under_way(grant))
+    }
+
+    /// Takes back a login that waits for its answer. [`Self::login_end`] tells how it ended.
+    pub fn take_back_login(&self, flow: FlowId) {
+        self.inner.logins.take_back(flow);
     }
 
     /// Takes the address that a browser was sent to, pasted by a person, as the answer to a login.

@@ -70,6 +70,8 @@ pub struct PendingLogin {
     pub grant: GrantId,
     /// Where it stands.
     pub phase: LoginPhase,
+    /// When it began.
+    pub began_at: Timestamp,
     /// When it ends by itself.
     pub expires_at: Timestamp,
 }
@@ -100,6 +102,7 @@ impl Logins {
             flow,
             grant: grant.clone(),
             phase: LoginPhase::AwaitingUser,
+            began_at: now,
             expires_at: now.after(lifetime.min(policy.login_timeout)),
         };
         self.pending.insert(grant.clone(), pending.clone());

@@ -284,6 +284,9 @@ pub(crate) struct Login {
     /// NAME or NAME@ACCOUNT.
     #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: String,
+    /// Take back the login that is under way, and begin none.
+    #[arg(long, conflicts_with_all = ["no_browser", "paste", "device", "new_client", "timeout"])]
+    pub(crate) cancel: bool,
     #[command(flatten)]
     pub(crate) how: LoginHow,
 }

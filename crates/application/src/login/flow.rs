@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use everfresh_domain::grant::Binding;
-use everfresh_domain::login::{FlowId, LoginOutcome, Logins};
+use everfresh_domain::login::{FlowId, LoginOutcome, Logins, PendingLogin};
 use everfresh_domain::{GrantId, Secret, Timestamp};
 use tokio::sync::watch;
 
@@ -31,6 +31,8 @@ pub struct LoginStarted {
     pub redirect_uri: Option<String>,
     /// What a person types in where the login is by device code.
     pub device: Option<DevicePrompt>,
+    /// When it began.
+    pub began_at: Timestamp,
     /// When it ends by itself.
     pub expires_at: Timestamp,
 }
@@ -175,13 +177,15 @@ impl Flow {
     }
 
     /// What its person is told.
-    pub(super) fn started(&self, flow: FlowId, expires_at: Timestamp) -> LoginStarted {
+    pub(super) fn started(&self, login: &PendingLogin) -> LoginStarted {
+        let PendingLogin { flow, began_at, expires_at, .. } = *login;
         match &self.way {
             Way::Browser(browser) => LoginStarted {
                 flow,
                 authorization_url: browser.authorization_url.clone(),
                 redirect_uri: Some(browser.redirect_uri.clone()),
                 device: None,
+                began_at,
                 expires_at,
             },
             Way::Device(device) => {
@@ -191,6 +195,7 @@ impl Flow {
                     authorization_url: device.verification_uri_complete.as_ref().unwrap_or(uri).clone(),
                     redirect_uri: None,
                     device: Some(DevicePrompt { user_code: device.user_code.clone(), verification_uri: uri.clone() }),
+                    began_at,
                     expires_at,
                 }
             }

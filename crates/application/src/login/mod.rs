@@ -16,13 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use everfresh_domain::grant::Binding;
-use everfresh_domain::login::{FlowId, LoginOutcome, LoginPhase};
+use everfresh_domain::login::{FlowId, LoginOutcome, LoginPhase, PendingLogin};
 use everfresh_domain::{GrantId, Secret, Timestamp, TokenResponse};
 use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::access::{Access, Route};
 use crate::driver::Mailbox;
+use crate::events::{EventHub, PublicEventKind};
 use crate::ports::{
     AuthorizationRequest, Clock, Discovered, Entropy, OAuthClient, OAuthDiscovery, ProofKeys, Secrets, StoreError,
     TokenStore,
@@ -68,6 +69,7 @@ pub(crate) struct LoginParts {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) access: Access,
     pub(crate) mailbox: Mailbox,
+    pub(crate) events: Arc<EventHub>,
     pub(crate) settings: LoginSettings,
 }
 
@@ -140,12 +142,17 @@ impl LoginDesk {
         let pending = self.lock();
         let login = pending.logins.pending(self.parts.clock.now(), grant)?;
         let flow = pending.flows.get(&login.flow)?;
-        (login.phase == LoginPhase::Exchanging || fits(flow)).then(|| flow.started(login.flow, login.expires_at))
+        (login.phase == LoginPhase::Exchanging || fits(flow)).then(|| flow.started(login))
     }
 
-    /// When the pending login of `grant` ends, if there is one.
-    pub(crate) fn pending_until(&self, grant: &GrantId) -> Option<Timestamp> {
-        self.pending_login(grant, |_| true).map(|started| started.expires_at)
+    /// The login of `grant` that is pending, whatever its way, as it was told when it began.
+    pub(crate) fn under_way(&self, grant: &GrantId) -> Option<LoginStarted> {
+        self.pending_login(grant, |_| true)
+    }
+
+    /// Where the pending login of `grant` stands, if there is one.
+    pub(crate) fn pending(&self, grant: &GrantId) -> Option<PendingLogin> {
+        self.lock().logins.pending(self.parts.clock.now(), grant).cloned()
     }
 
     /// Registers the flow; where another was faster, that one is the login.
@@ -162,12 +169,13 @@ impl LoginDesk {
             let mut pending = self.lock();
             let login = pending.logins.begin(now, &flow.grant, id, lifetime, &policy);
             if let Some(faster) = pending.flows.get(&login.flow) {
-                return faster.started(login.flow, login.expires_at);
+                return faster.started(&login);
             }
             pending.flows.insert(id, flow.clone());
             pending.ends.insert(id, Told { state, end: watch::Sender::new(None) });
-            flow.started(id, login.expires_at)
+            flow.started(&login)
         };
+        self.tell_of(&flow.grant);
         tracing::info!(server = %flow.grant, flow_id = %id, "OAuth login started");
         let (desk, grant, time) = (Arc::clone(self), flow.grant.clone(), started.expires_at.since(now));
         tokio::spawn(async move {
@@ -272,6 +280,7 @@ impl LoginDesk {
         if pending.flows.remove(&id).is_none() {
             return;
         }
+        let grant = finished.grant.clone();
         match &finished.outcome {
             LoginOutcome::Succeeded => {
                 tracing::info!(server = %finished.grant, flow_id = %id, "OAuth login succeeded");
@@ -288,9 +297,16 @@ impl LoginDesk {
         }
         while pending.ends.len() > ENDS_KEPT {
             let over = pending.ends.iter().find(|(_, told)| told.end.borrow().is_some()).map(|(id, _)| *id);
-            let Some(over) = over else { return };
+            let Some(over) = over else { break };
             pending.ends.remove(&over);
         }
+        drop(pending);
+        self.tell_of(&grant);
+    }
+
+    /// Listeners hear that a login of `grant` has begun or ended.
+    fn tell_of(&self, grant: &GrantId) {
+        self.parts.events.publish(self.parts.clock.now(), grant.clone(), PublicEventKind::ServersChanged);
     }
 
     /// Takes back the pending login of a grant that is logged out or removed, or begins anew.
@@ -298,6 +314,18 @@ impl LoginDesk {
         let pending = self.lock().logins.pending(self.parts.clock.now(), grant).map(|login| login.flow);
         if let Some(flow) = pending {
             self.end(flow, LoginFinished::without_tokens(grant, LoginOutcome::Cancelled));
+        }
+    }
+
+    /// Takes back the login `flow`, unless its answer is there already: that one is let end.
+    pub(crate) fn take_back(&self, flow: FlowId) {
+        let grant = {
+            let pending = self.lock();
+            let grant = pending.flows.get(&flow).map(|flow| flow.grant.clone());
+            grant.filter(|grant| pending.logins.is_awaited(grant, flow))
+        };
+        if let Some(grant) = grant {
+            self.end(flow, LoginFinished::without_tokens(&grant, LoginOutcome::Cancelled));
         }
     }
 

@@ -123,7 +123,7 @@ async fn where_no_codes_are_handed_out_that_is_said() {
     let world = World::new(Behaviour { offers_device_codes: false, ..Behaviour::default() }).await;
     let error = world.app.start_login(&grant(), Some(LoginWay::Device)).await.unwrap_err();
     assert!(error.to_string().contains("offers no login by device code"), "{error}");
-    assert_eq!(world.app.server(&grant()).unwrap().login_pending_until, None);
+    assert_eq!(world.app.server(&grant()).unwrap().pending_login, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use everfresh_application::CallbackQuery;
+use everfresh_application::{CallbackQuery, PublicEventKind};
 use everfresh_domain::Secret;
 use everfresh_domain::login::LoginOutcome;
 use everfresh_testkit::provider::Behaviour;
@@ -90,4 +90,42 @@ async fn a_forgotten_client_is_believed_at_the_second_word_and_registered_anew()
     assert!(world.store.on_disk(&grant()).unwrap().tokens.unwrap().refresh_token.is_some(), "the token is kept");
     world.log_in().await;
     assert_eq!((world.counters().registrations, world.reason()), (2, "ok"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn listeners_hear_that_a_login_begins_and_ends() {
+    let world = World::new(Behaviour::default()).await;
+    let mut heard = world.app.events().subscribe(None).live;
+    let mut pending = async || {
+        let event = heard.recv().await.unwrap();
+        assert_eq!((&event.grant, &event.kind), (&grant(), &PublicEventKind::ServersChanged));
+        world.app.server(&grant()).unwrap().pending_login.map(|login| login.flow)
+    };
+    let first = world.app.start_login(&grant(), None).await.unwrap();
+    assert_eq!(pending().await, Some(first.flow));
+    world.app.take_back_login(first.flow);
+    assert_eq!(pending().await, None);
+    assert_eq!(world.app.login_outcome(first.flow).await, LoginOutcome::Cancelled);
+    let late = world.app.start_login(&grant(), None).await.unwrap();
+    assert_eq!(pending().await, Some(late.flow));
+    pass(Duration::from_secs(601)).await;
+    assert_eq!(pending().await, None, "nobody came back in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_taken_back_takes_no_answer_and_one_that_is_answered_is_not_taken_back() {
+    let world = World::new(Behaviour::default()).await;
+    let started = world.app.start_login(&grant(), None).await.unwrap();
+    let answer = world.answer_of_provider(&started.authorization_url);
+    world.app.take_back_login(started.flow);
+    assert!(world.app.finish_login(answer).await.is_err());
+    assert_eq!(world.counters().exchanges, 0);
+    let next = world.app.start_login(&grant(), None).await.unwrap();
+    assert_ne!(next.flow, started.flow);
+    world.app.take_back_login(started.flow);
+    let answer = world.answer_of_provider(&next.authorization_url);
+    let answering = world.app.finish_login(answer);
+    let (finished, ()) = tokio::join!(answering, async { world.app.take_back_login(next.flow) });
+    assert_eq!(finished.unwrap().outcome, LoginOutcome::Succeeded, "the code was used already");
+    assert_eq!(world.reason(), "ok");
 }

@@ -236,7 +236,7 @@ async fn no_login_ever_begins_by_itself() {
         pass(Duration::from_secs(1_800)).await;
     }
     let after = world.counters();
-    assert!(world.app.servers().iter().all(|view| view.login_pending_until.is_none()));
+    assert!(world.app.servers().iter().all(|view| view.pending_login.is_none()));
     assert_eq!((after.authorizations, after.registrations), (before.authorizations, before.registrations));
     assert_eq!(after.device_authorizations, 0);
     assert!(after.token_requests - before.token_requests <= 2 * 50, "and a dead token is not sent again");

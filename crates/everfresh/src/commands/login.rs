@@ -151,6 +151,18 @@ pub(super) async fn login(api: &Api, global: &Global, name: &str, how: &LoginHow
     }
 }
 
+/// Takes back the login that is under way.
+pub(super) async fn cancel(api: &Api, name: &str) -> Result<Exit, Failure> {
+    let pending = api.get(&format!("{}/login", path_of(name)?)).await?;
+    let ended = api.delete(&format!("/api/v1/logins/{}", output::text(&pending["flow_id"]))).await?;
+    if ended["state"] == "cancelled" {
+        output::line(format!("{name}: the login that was under way is taken back"));
+        return Ok(Exit::Done);
+    }
+    let text = format!("{name}: the answer to the login came first. {}", sentence(&ended["message"]));
+    Err(Failure::new(Exit::Failed, text))
+}
+
 /// Says how to log in, and opens the browser where that is the way. Whether an address can be pasted:
 /// where that is asked for, and where the answer comes back to another place than `here`.
 fn show_way(global: &Global, name: &str, started: &Value, how: &LoginHow, here: &str) -> bool {

@@ -44,7 +44,8 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
     if let Command::Restore(restore) = &command {
         return crate::backup::restore(global, paths, restore).await;
     }
-    let logs_in = matches!(&command, Command::Login(_)) || matches!(&command, Command::Add(add) if !add.no_login);
+    let logs_in = matches!(&command, Command::Login(login) if !login.cancel)
+        || matches!(&command, Command::Add(add) if !add.no_login);
     let need = if logs_in {
         Need::Login
     } else if matches!(&command, Command::Refresh(_) | Command::Token(_) | Command::GitCredential(_)) {
@@ -64,6 +65,7 @@ pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Res
 async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Result<Exit, Failure> {
     match command {
         Command::Add(add) => login::add(api, global, *add).await,
+        Command::Login(login) if login.cancel => login::cancel(api, &login.name).await,
         Command::Login(login) => login::login(api, global, &login.name, &login.how).await,
         Command::Logout(name) => servers::logout(api, &name.name).await,
         Command::Remove(name) => servers::remove(api, &name.name).await,

@@ -41,6 +41,21 @@ fn read(body: &[u8]) -> Result<LoginWish, Problem> {
     })
 }
 
+/// The login that is pending, as it was told when it began.
+#[utoipa::path(get, path = "/api/v1/servers/{name}/login", params(("name" = String, Path)),
+    responses((status = 200, body = LoginStarted), (status = 404)))]
+pub(super) async fn under_way(
+    State(shared): State<Shared>,
+    Grant(grant): Grant,
+) -> Result<Json<LoginStarted>, Problem> {
+    let started = shared.application.login_under_way(&grant)?;
+    let none = || {
+        let detail = format!("no login of {grant} is pending; begin one with: everfresh login {grant}");
+        Problem::new(StatusCode::NOT_FOUND, "no-such-login", "No such login", detail)
+    };
+    Ok(Json(started.ok_or_else(none)?.into()))
+}
+
 /// How a login ended. Answers when it has, or after a while that it has not.
 #[utoipa::path(get, path = "/api/v1/logins/{flow}", params(("flow" = String, Path)),
     responses((status = 200, body = LoginState), (status = 404)))]
@@ -48,13 +63,28 @@ pub(super) async fn outcome(
     State(shared): State<Shared>,
     flow: Result<Path<String>, PathRejection>,
 ) -> Result<Json<LoginState>, Problem> {
+    Ok(Json(end_of(&shared, flow_in(flow)?).await))
+}
+
+/// Takes back a login that waits for its answer, and tells how it ended: one whose answer came before
+/// is let end, and that is waited for.
+#[utoipa::path(delete, path = "/api/v1/logins/{flow}", params(("flow" = String, Path)),
+    responses((status = 200, body = LoginState), (status = 404)))]
+pub(super) async fn cancel(
+    State(shared): State<Shared>,
+    flow: Result<Path<String>, PathRejection>,
+) -> Result<Json<LoginState>, Problem> {
     let flow = flow_in(flow)?;
-    let ended = tokio::time::timeout(HELD, shared.application.login_end(flow)).await;
-    Ok(Json(match ended {
+    shared.application.take_back_login(flow);
+    Ok(Json(end_of(&shared, flow).await))
+}
+
+async fn end_of(shared: &Shared, flow: FlowId) -> LoginState {
+    match tokio::time::timeout(HELD, shared.application.login_end(flow)).await {
         Ok(Some(finished)) => described(&finished),
         Ok(None) => state("cancelled", told(&LoginOutcome::Cancelled)),
         Err(_) => state("pending", String::new()),
-    }))
+    }
 }
 
 /// Takes the address that a browser was sent to as the answer to a login, where the callback cannot

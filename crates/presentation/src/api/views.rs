@@ -155,6 +155,11 @@ pub struct LastError {
 pub struct Login {
     /// Whether somebody is on the way.
     pub pending: bool,
+    /// Which login that is.
+    pub flow_id: Option<String>,
+    /// Since when.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub pending_since: Option<Timestamp>,
     /// Until when.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub pending_until: Option<Timestamp>,
@@ -172,6 +177,7 @@ impl From<&ServerView> for Server {
         let (settings, status) = (&view.settings, &view.status);
         let issuer = status.issuer.clone().or_else(|| settings.oauth.issuer.clone());
         let profile = settings.profile(issuer.as_deref().unwrap_or_default());
+        let pending = view.pending_login.as_ref();
         Self {
             name: status.id.server.to_string(),
             account: status.id.account.to_string(),
@@ -195,8 +201,10 @@ impl From<&ServerView> for Server {
             token: token(status),
             refresh: refresh(view),
             login: Login {
-                pending: view.login_pending_until.is_some(),
-                pending_until: view.login_pending_until,
+                pending: pending.is_some(),
+                flow_id: pending.map(|login| login.flow.to_string()),
+                pending_since: pending.map(|login| login.began_at),
+                pending_until: pending.map(|login| login.expires_at),
                 requested_scopes: status.requested_scopes.clone(),
                 needed_scopes: status.needed_scopes.clone(),
                 client_secret_expires_at: status.client_secret_expires_at,
@@ -507,6 +515,9 @@ pub struct LoginStarted {
     pub redirect_uri: Option<String>,
     /// What a person types in, where the login is by device code.
     pub device: Option<DevicePrompt>,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub began_at: Timestamp,
     /// When it ends by itself.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
@@ -531,6 +542,7 @@ impl From<everfresh_application::LoginStarted> for LoginStarted {
             device: started
                 .device
                 .map(|device| DevicePrompt { user_code: device.user_code, verification_uri: device.verification_uri }),
+            began_at: started.began_at,
             expires_at: started.expires_at,
             flow_id: started.flow.to_string(),
         }

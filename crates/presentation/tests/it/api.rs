@@ -71,8 +71,10 @@ async fn a_grant_looks_like_this() {
           "issuer": "[provider]",
           "login": {
             "client_secret_expires_at": null,
+            "flow_id": null,
             "needed_scopes": [],
             "pending": false,
+            "pending_since": null,
             "pending_until": null,
             "requested_scopes": []
           },
@@ -129,8 +131,10 @@ async fn a_grant_before_its_login_looks_like_this() {
       "issuer": null,
       "login": {
         "client_secret_expires_at": null,
+        "flow_id": null,
         "needed_scopes": [],
         "pending": false,
+        "pending_since": null,
         "pending_until": null,
         "requested_scopes": []
       },

@@ -1,5 +1,7 @@
 //! Logins through the API: their ways, what is pasted, and accounts.
 
+use bytes::Bytes;
+use http_body_util::Full;
 use serde_json::json;
 
 use crate::home::Home;
@@ -56,7 +58,7 @@ async fn an_account_is_removed_by_itself_and_switched_with_its_server() {
     home.post("/api/v1/servers/demo@work/disable", &json!({})).await.expect_problem(422, "invalid");
     assert_eq!(home.shown("demo").await["health"]["admin_state"], "enabled");
     let request = home.keyed(http::Method::DELETE, "/api/v1/servers/demo@work");
-    assert_eq!(home.send(request.body(http_body_util::Full::<bytes::Bytes>::default()).unwrap()).await.status, 204);
+    assert_eq!(home.send(request.body(Full::<Bytes>::default()).unwrap()).await.status, 204);
     home.get("/api/v1/servers/demo@work").await.expect_problem(404, "no-such-server");
     assert_eq!(home.call("demo", "echo").await.status, 200);
 }
@@ -68,4 +70,31 @@ async fn a_redirect_uri_that_answers_could_be_stolen_from_is_refused() {
     let problem = home.post("/api/v1/servers", &server("http://x.example/cb")).await.expect_problem(422, "invalid");
     assert!(problem["detail"].as_str().unwrap().contains("oauth.redirect_uri"), "{problem}");
     assert_eq!(home.post("/api/v1/servers", &server("http://localhost:3118/cb")).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_pending_login_is_told_again_and_taken_back() {
+    let home = Home::start().await;
+    home.add_only("demo", &home.upstream.url()).await;
+    let place = "/api/v1/servers/demo/login";
+    home.get(place).await.expect_problem(404, "no-such-login");
+    home.get("/api/v1/servers/other/login").await.expect_problem(404, "no-such-server");
+    let started = home.post(place, &json!({ "way": "device" })).await.json();
+    assert_eq!(home.get(place).await.json(), started, "asking begins none, and changes no way");
+    let shown = home.shown("demo").await;
+    let told = ["flow_id", "pending_since", "pending_until"].map(|member| shown["login"][member].clone());
+    assert_eq!(told, ["flow_id", "began_at", "expires_at"].map(|member| started[member].clone()));
+    let login = format!("/api/v1/logins/{}", started["flow_id"].as_str().unwrap());
+    for _ in 0..2 {
+        let ended =
+            home.send(home.keyed(http::Method::DELETE, &login).body(Full::<Bytes>::default()).unwrap()).await.json();
+        assert_eq!(ended["state"], "cancelled", "{ended}");
+    }
+    assert_eq!(home.get(&login).await.json()["state"], "cancelled");
+    home.get(place).await.expect_problem(404, "no-such-login");
+    assert_eq!(home.shown("demo").await["login"]["pending"], false);
+    home.log_in("demo").await;
+    let again =
+        home.send(home.keyed(http::Method::DELETE, &login).body(Full::<Bytes>::default()).unwrap()).await.json();
+    assert_eq!((&again["state"], home.call("demo", "echo").await.status), (&json!("cancelled"), 200));
 }
