@@ -59,12 +59,16 @@ async function showsMarkupAsText(set) {
 
 async function sendsNobodyToScripts(set) {
   await set.running.call("POST", "/api/v1/servers", { name: "demo", url: set.world.upstream });
-  const started = { authorization_url: "javascript:window.hacked=1", device: null, flow_id: "1", expires_at: "2030-01-01T00:00:00Z", redirect_uri: null };
+  const started = { authorization_url: "javascript:window.hacked=1", device: null, flow_id: "1", began_at: "2029-12-31T23:50:00Z", expires_at: "2030-01-01T00:00:00Z", redirect_uri: null };
   await set.context.route("**/login", (route) => route.fulfill({ json: started }));
   await set.context.route("**/logins/*", () => null);
   const page = await set.open();
+  const opened = set.context.waitForEvent("page");
   await page.getByRole("button", { name: "Log in: demo", exact: true }).click();
-  await page.locator("#server-demo .notice.error", { hasText: "not a web address" }).waitFor();
+  await page.locator("#server-demo .waiting .error", { hasText: "not a web address" }).waitFor();
+  assert.equal(await page.locator("#server-demo .waiting a").count(), 0);
+  const tab = await opened;
+  if (!tab.isClosed()) await tab.waitForEvent("close");
   assert.equal(await page.evaluate(() => window.hacked), undefined);
 }
 

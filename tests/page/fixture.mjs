@@ -23,7 +23,7 @@ function server(name, part = {}) {
       scopes: ["read", "write"], lost_scopes: [], generation: 17, fingerprint: "9f3a01bc", ...part.token,
     },
     refresh: { state: "scheduled", next_attempt_at: iso(issued + 48 * MINUTE), retry_count: 0, last_attempt_at: iso(issued), last_success_at: iso(issued), last_error: null, ...part.refresh },
-    login: { pending: false, pending_until: null, requested_scopes: ["read"], needed_scopes: [], client_secret_expires_at: null, ...part.login },
+    login: { pending: false, flow_id: null, pending_since: null, pending_until: null, requested_scopes: ["read"], needed_scopes: [], client_secret_expires_at: null, ...part.login },
   };
 }
 
@@ -55,11 +55,27 @@ export const everyState = () => sinceNow(() => {
       }),
       server("stripe", { account: "work", token: { has_refresh_token: false }, refresh: { state: "idle", next_attempt_at: null }, health: { summary: `This login lasts until ${iso(now + 25 * MINUTE)}`, detail: "The provider gave no refresh token.", action: "login", reason: "no_refresh_token" } }),
       server("zapier", { health: { admin_state: "disabled", summary: "Disabled", action: "enable", reason: "disabled" }, refresh: { state: "idle", next_attempt_at: null } }),
-      server("figma", { token: null, refresh: { state: "idle", next_attempt_at: null, last_success_at: null, last_attempt_at: null }, login: { pending: true, pending_until: iso(now + 8 * MINUTE) }, health: { level: "unhealthy", summary: "Login required", action: "login", reason: "login_required" } }),
+      server("figma", { token: null, refresh: { state: "idle", next_attempt_at: null, last_success_at: null, last_attempt_at: null }, login: pendingLogin("figma"), health: { level: "unhealthy", summary: "Login required", action: "login", reason: "login_required" } }),
+      server("canva", { token: null, refresh: { state: "idle", next_attempt_at: null, last_success_at: null, last_attempt_at: null }, login: pendingLogin("canva"), health: { level: "unhealthy", summary: "Login required", action: "login", reason: "login_required" } }),
       server("billing", { grant: "client_credentials", token: { expires_at: null, lifetime_s: null }, health: { level: "degraded", summary: "This machine's clock is off by 75 s", action: "configure", reason: "clock_skew" } }),
     ],
   };
 });
+
+/** As the servers that have it tell of a login under way. */
+function pendingLogin(name) {
+  return { pending: true, flow_id: `flow-of-${name}`, pending_since: iso(now - 2 * MINUTE), pending_until: iso(now + 8 * MINUTE) };
+}
+
+/** The same login as it was told when it began: one by code, the other one by browser. */
+function begun(name) {
+  const { flow_id, pending_since: began_at, pending_until: expires_at } = pendingLogin(name);
+  const query = `response_type=code&client_id=9f3a01bc&redirect_uri=http%3A%2F%2F127.0.0.1%3A7411%2Foauth%2Fcallback&state=${"0123456789abcdef".repeat(4)}`;
+  const page = `https://auth.${name}.example`;
+  return name === "canva"
+    ? { flow_id, began_at, expires_at, authorization_url: `${page}/activate?user_code=WDJB-MJHT`, redirect_uri: null, device: { user_code: "WDJB-MJHT", verification_uri: `${page}/activate` } }
+    : { flow_id, began_at, expires_at, authorization_url: `${page}/authorize?${query}`, redirect_uri: "http://127.0.0.1:7411/oauth/callback", device: null };
+}
 
 /** A few that work. */
 export const wellState = () => sinceNow(() => ({ problems: [], servers: ["linear", "asana", "cloudflare"].map((name) => server(name)) }));
@@ -96,6 +112,7 @@ function timelineOf(name) {
     notion: [spans(["valid", 0, 11], ["lapsed", 11, 11.03], ["valid", 11.03, 23.95], ["lapsed", 23.95, 24]), [outage(10.7, 11.03), outage(23.7)], [...attempts(0, 10.7), ...attempts(10.7, 11, "failed", 0.05), ...attempts(11.03, 23.5), ...attempts(23.7, 24, "failed", 0.05)]],
     sentry: [spans(["unknown", 0, 5], ["valid", 5, 18], ["lapsed", 18, 24]), [outage(18)], [...attempts(5, 18), ...attempts(18, 18.1, "failed")]],
     slack: [spans(["valid", 0, 6], ["logged_out", 6, 9], ["valid", 9, 24]), [], [...attempts(0, 6), ...attempts(9, 24)]],
+    canva: [spans(["logged_out", 0, 24]), [], []],
     figma: [spans(["a state of a later version", 0, 24]), [], []],
   };
   const [states, outages, tried] = days[name] ?? [spans(["valid", 0, 24]), [], attempts(0, 24)];
@@ -121,5 +138,6 @@ export async function shown(context, snapshot) {
     route.fulfill({ contentType: "text/event-stream", body: `event: snapshot\nid: f-1\ndata: ${JSON.stringify(snapshot)}\n\n` });
   });
   await context.route("**/timeline?*", (route) => route.fulfill({ json: timelineOf(new URL(route.request().url()).pathname.split("/").at(-2).split("%40")[0]) }));
+  await context.route("**/servers/*/login", (route) => route.fulfill({ json: begun(new URL(route.request().url()).pathname.split("/").at(-2)) }));
   await context.route("**/journal?*", (route) => route.fulfill({ json: journalOf() }));
 }

@@ -214,6 +214,56 @@ async function logsInByCode(set) {
   assert.equal(await card.getByText("USER-0001").count(), 0);
 }
 
+/** A login that nobody has answered yet, as it begins in a terminal. */
+async function beginElsewhere(set, wish) {
+  await set.running.call("POST", "/api/v1/servers", { name: "demo", url: set.world.upstream });
+  return JSON.parse((await set.running.call("POST", "/api/v1/servers/demo/login", wish)).text);
+}
+
+async function goesOnWithLogins(set) {
+  const started = await beginElsewhere(set);
+  await set.context.grantPermissions(["clipboard-write"], { origin: set.url });
+  const page = await set.open();
+  const login = page.getByRole("region", { name: "Login under way: demo", exact: true });
+  assert.equal(await login.locator("time").first().getAttribute("datetime"), started.began_at);
+  assert.equal(await login.locator("time").last().getAttribute("datetime"), started.expires_at);
+  const link = login.getByRole("link", { name: "Open the provider’s page" });
+  assert.equal(await link.getAttribute("href"), started.authorization_url, "it is the same login");
+  assert.equal(await page.getByRole("button", { name: "Log in: demo", exact: true }).count(), 0, "nobody begins another by mistake");
+  await press(page, "Copy: The provider’s page for demo");
+  await page.getByText("Copied.", { exact: true }).waitFor();
+  await page.screenshot({ path: "pictures/login-under-way.png" });
+  const tab = set.context.waitForEvent("page");
+  await link.click();
+  await (await tab).getByRole("heading", { name: "Logged in to demo" }).waitFor();
+  await page.getByText("Logged in to demo.", { exact: true }).waitFor();
+  await page.locator("#server-demo.healthy").waitFor();
+  assert.equal(await login.count(), 0);
+}
+
+async function takesLoginsBack(set) {
+  const page = await set.open();
+  await page.getByText("Live", { exact: true }).waitFor();
+  const started = await beginElsewhere(set, { way: "device" });
+  const login = page.getByRole("region", { name: "Login under way: demo", exact: true });
+  await login.getByText("USER-0001", { exact: true }).waitFor();
+  await press(page, "Cancel login: demo");
+  await page.getByText("The login to demo was cancelled.", { exact: true }).waitFor();
+  await login.waitFor({ state: "detached" });
+  assert.equal(await page.evaluate(() => document.activeElement.id), "server-demo", "the focus stays beside it");
+  const end = await set.running.call("GET", `/api/v1/logins/${started.flow_id}`);
+  assert.equal(JSON.parse(end.text).state, "cancelled");
+  await set.world.approve();
+  await beginElsewhere(set, { way: "browser" });
+  await login.getByRole("link", { name: "Open the provider’s page" }).waitFor();
+  const { stdout } = await set.place.everfresh("login", "demo", "--cancel");
+  assert.equal(stdout, "demo: the login that was under way is taken back\n");
+  await login.waitFor({ state: "detached" });
+  assert.equal((await set.running.server("demo")).token, null, "nothing of them came to anything");
+  await press(page, "Log in: demo");
+  await page.locator("#server-demo.healthy").waitFor();
+}
+
 async function showsRefusedLogins(set) {
   await set.running.call("POST", "/api/v1/servers", { name: "demo", url: set.world.upstream });
   const page = await set.open();
@@ -280,6 +330,8 @@ export const live = [
   ["a server is disabled and enabled", switches],
   ["the journal tells every attempt while it is open", showsTheJournal],
   ["a login by device code shows the code until it has ended", logsInByCode],
+  ["a login that began elsewhere is shown, and gone on with", goesOnWithLogins],
+  ["a login under way is taken back by a click, and by a command", takesLoginsBack],
   ["a login that fails says why", showsRefusedLogins],
   ["scopes that the server demands are shown", showsNeededScopes],
   ["client set-up is copied, and has no secret", connectsClients],

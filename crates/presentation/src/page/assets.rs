@@ -33,11 +33,13 @@ files! {
     "dom.js" as SCRIPT,
     "events.js" as SCRIPT,
     "histories.js" as SCRIPT,
+    "logins.js" as SCRIPT,
     "panels.js" as SCRIPT,
     "server.js" as SCRIPT,
     "time.js" as SCRIPT,
     "timeline.js" as SCRIPT,
     "view.js" as SCRIPT,
+    "waiting.js" as SCRIPT,
 }
 
 /// What the first script imports, so that browsers fetch all of them at once.
@@ -48,11 +50,13 @@ pub(super) const IMPORTED: &[&str] = &[
     "dom.js",
     "events.js",
     "histories.js",
+    "logins.js",
     "panels.js",
     "server.js",
     "time.js",
     "timeline.js",
     "view.js",
+    "waiting.js",
 ];
 
 /// One file.

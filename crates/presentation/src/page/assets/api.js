@@ -35,6 +35,8 @@ export const addServer = (server) => call("POST", "servers", server);
 export const removeServer = (name) => call("DELETE", at(name));
 export const act = (name, action) => call("POST", at(name, `/${action}`));
 export const startLogin = (name, way) => call("POST", at(name, "/login"), way ? { way } : undefined);
+export const pendingLogin = (name) => call("GET", at(name, "/login"));
+export const cancelLogin = (flow) => call("DELETE", `logins/${flow}`);
 export const loginOutcome = (flow) => call("GET", `logins/${flow}`);
 export const journal = (name) => call("GET", at(name, "/journal?limit=50"));
 export const timeline = (name) => call("GET", at(name, "/timeline?hours=24"));

@@ -5,6 +5,7 @@ import { isAskedFirst } from "./dialogs.js";
 import { show } from "./dom.js";
 import { listen } from "./events.js";
 import { histories } from "./histories.js";
+import { logins } from "./logins.js";
 import { levelOf, nameOf } from "./server.js";
 import { tick } from "./time.js";
 import { view } from "./view.js";
@@ -19,14 +20,15 @@ const state = {
   loaded: false,
   servers: new Map(),
   problems: [],
-  own: new Map(), // what only this page knows of a server: its open panel, notices, logins under way
+  own: new Map(), // what else is known of a server: its open panel, notices, its login under way, its last day
   events: [],
   search: "",
   dialog: null,
   said: "",
 };
 const NOTHING = Object.freeze({});
-const past = histories((name, timeline) => set(name, { timeline }));
+const past = histories((name, timeline) => state.servers.has(name) && set(name, { timeline }));
+const underWay = logins({ own, set, say, fail });
 
 let drawn = true;
 /** Draws once, after all that happens in this turn. */
@@ -35,7 +37,11 @@ function draw() {
   drawn = false;
   queueMicrotask(() => {
     drawn = true;
+    const focused = document.activeElement;
+    const card = focused?.closest(".card");
     show(root, view(state, actions));
+    // Whoever was at what is no more stays beside it, and does not begin at the top again.
+    if (focused && !focused.isConnected) (card?.isConnected ? card : document.getElementById("servers"))?.focus();
     document.title = title();
   });
 }
@@ -51,7 +57,9 @@ function change(part) {
   draw();
 }
 
-const own = (name) => state.own.get(name) ?? NOTHING;
+function own(name) {
+  return state.own.get(name) ?? NOTHING;
+}
 
 function set(name, part) {
   state.own.set(name, { ...own(name), ...part });
@@ -115,11 +123,11 @@ const TASKS = {
   logout: (name) => api.act(name, "logout").then(() => say(`Logged out of ${name}.`)),
   remove: async (name) => {
     await api.removeServer(name);
-    document.getElementById("servers")?.focus();
     say(`Removed ${name}.`);
   },
-  login: (name) => logIn(name),
-  "login-device": (name) => logIn(name, "device"),
+  login: (name) => underWay.begin(name),
+  "login-device": (name) => underWay.begin(name, "device"),
+  "cancel-login": (name) => underWay.cancel(name),
 };
 
 async function run(name, action) {
@@ -137,6 +145,7 @@ async function run(name, action) {
 }
 
 async function add({ server, login }) {
+  if (state.dialog.sending) return;
   change({ dialog: { ...state.dialog, sending: true } });
   try {
     const added = await api.addServer(server);
@@ -146,44 +155,6 @@ async function add({ server, login }) {
   } catch (error) {
     change({ dialog: { kind: "add", refusal: error } });
     queueMicrotask(() => root.querySelector("dialog [aria-invalid]")?.focus());
-  }
-}
-
-/** Begins a login, shows the provider's page in a new tab, and follows it to its end. */
-async function logIn(name, way) {
-  const opened = way === "device" ? null : window.open("about:blank", "_blank");
-  try {
-    const login = await api.startLogin(name, way);
-    if (!/^https?:\/\//.test(login.authorization_url)) throw new Error("The provider’s page is not a web address.");
-    if (login.device) opened?.close();
-    else if (opened) {
-      opened.opener = null;
-      opened.location.replace(login.authorization_url);
-    }
-    set(name, { login, notice: null });
-    follow(name, login);
-  } catch (error) {
-    opened?.close();
-    throw error;
-  }
-}
-
-async function follow(name, login) {
-  let end = { state: "pending" };
-  while (end.state === "pending" && own(name).login === login) {
-    end = await api.loginOutcome(login.flow_id).catch(async (error) => {
-      if (error instanceof api.Refusal) return { state: "failed", message: error.message };
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      return { state: "pending" };
-    });
-  }
-  if (own(name).login !== login) return;
-  set(name, { login: null });
-  if (end.state === "succeeded") {
-    const missing = end.scopes_not_granted.length ? ` The provider did not grant: ${end.scopes_not_granted.join(" ")}.` : "";
-    say(`Logged in to ${name}.${missing}`);
-  } else {
-    fail(name, new Error(end.message));
   }
 }
 
@@ -198,13 +169,18 @@ function take({ grant, server }) {
   if (server) {
     state.servers.set(grant, server);
     past.want(grant);
+    underWay.told(grant, server.login);
     if (own(grant).panel === "journal") readJournal(grant);
   } else {
-    state.servers.delete(grant);
-    state.own.delete(grant);
-    past.forget(grant);
+    forget(grant);
   }
   draw();
+}
+
+function forget(name) {
+  state.servers.delete(name);
+  state.own.delete(name);
+  past.forget(name);
 }
 
 const TOLD = {
@@ -216,9 +192,12 @@ const TOLD = {
 function heard(name, data, id) {
   if (name === "snapshot") {
     const servers = new Map(data.servers.map((server) => [nameOf(server), server]));
-    for (const known of state.own.keys()) if (!servers.has(known)) state.own.delete(known);
+    for (const known of state.servers.keys()) if (!servers.has(known)) forget(known);
     change({ servers, problems: data.problems, loaded: true });
-    for (const known of servers.keys()) past.want(known);
+    for (const [known, server] of servers) {
+      past.want(known);
+      underWay.told(known, server.login);
+    }
     return;
   }
   take(data);

@@ -5,6 +5,7 @@ import { panel, PANELS } from "./panels.js";
 import { canSwitch, isUnattended, levelOf, nameOf } from "./server.js";
 import { distance, localized, now, spent, timeOfDay } from "./time.js";
 import { timeline } from "./timeline.js";
+import { waiting } from "./waiting.js";
 
 /** Where in its life a token is refreshed, unless configured otherwise. */
 const REFRESH_POINT = 0.8;
@@ -27,17 +28,17 @@ export function card(server, own, actions) {
   const name = nameOf(server);
   const level = levelOf(server);
   const id = `server-${name}`;
-  return h("article", { class: `card ${level}`, id, "aria-labelledby": `${id}-name`, "data-name": name, made: actions.watch },
+  return h("article", { class: `card ${level}`, id, tabindex: "-1", "aria-labelledby": `${id}-name`, "data-name": name, made: actions.watch },
     h("header", null,
       levelMark(level),
       h("h2", { id: `${id}-name` }, name),
       h("span", { class: "url" }, server.url),
       h("div", { class: "actions" }, buttons(server, own, actions))),
     h("p", { class: "summary" }, localized(server.health.summary), " ",
-      h("a", { class: "reason", href: `/help#${server.health.reason}`, "aria-label": `Help on ${server.health.reason}` }, server.health.reason)),
+      server.health.reason !== "ok" && h("a", { class: "reason", href: `/help#${server.health.reason}`, "aria-label": `Help on ${server.health.reason}` }, server.health.reason)),
     server.health.detail && h("p", { class: "detail" }, localized(server.health.detail)),
     needed(server),
-    loginNotice(name, server, own, actions),
+    waiting(name, server, own, actions),
     own.notice && h("p", { class: `notice ${own.notice.kind}`, role: own.notice.kind === "error" ? "alert" : "status" },
       h("span", null, own.notice.text),
       h("button", { type: "button", class: "quiet", "aria-label": `Dismiss: the message on ${name}`, onclick: () => actions.dismiss(name) }, "Dismiss")),
@@ -59,12 +60,12 @@ function buttons(server, own, actions) {
   const name = nameOf(server);
   const { action, admin_state: state } = server.health;
   const button = (key, text, main) => h("button", {
-    key, type: "button", class: main ? "main" : null, disabled: own.busy?.has(key), "aria-label": `${text}: ${name}`,
+    key, type: "button", class: main ? "main" : null, "aria-disabled": own.busy?.has(key) && "true", "aria-label": `${text}: ${name}`,
     onclick: () => actions.run(name, key),
   }, own.busy?.has(key) ? `${text} …` : text);
   if (state === "disabled") return canSwitch(server) ? [button("enable", "Enable", true)] : [];
   const found = [];
-  if (action === "login") found.push(button("login", "Log in", true));
+  if (action === "login" && !server.login.pending) found.push(button("login", "Log in", server.health.level !== "healthy"));
   if (action === "view_logs") {
     found.push(h("button", { key: "journal", type: "button", class: "main", "aria-label": `View journal: ${name}`, onclick: () => actions.open(name, "journal") }, "View journal"));
   }
@@ -83,26 +84,6 @@ function needed({ login, health }) {
   const then = health.action === "login" ? " The next login asks for it." : "";
   return h("p", { class: "detail" }, "The server demands more permission: ",
     scopes.map((scope, index) => [index > 0 && " ", h("code", null, scope)]), ".", then);
-}
-
-/** A login that somebody is on the way with. */
-function loginNotice(name, server, own, actions) {
-  const login = own.login;
-  if (!login) {
-    return server.login.pending && h("p", { class: "notice" }, h("span", null, "A login has begun and ends by itself ",
-      distance(server.login.pending_until), "."),
-    h("button", { type: "button", class: "quiet", "aria-label": `Continue it: the login to ${name}`, onclick: () => actions.run(name, "login") }, "Continue it"));
-  }
-  const page = (text) => h("a", { class: "button", href: login.authorization_url, target: "_blank", rel: "noopener noreferrer" }, text);
-  if (!login.device) {
-    return h("p", { class: "notice" }, h("span", null, "Waiting for you at the provider. This login ends by itself ",
-      distance(login.expires_at), "."), page("Open the provider’s page"));
-  }
-  return h("div", { class: "notice device" },
-    h("p", null, h("span", null, "Open ", h("strong", null, login.device.verification_uri), " on any device, and type in this code:")),
-    h("p", null, h("code", { class: "user-code" }, login.device.user_code),
-      h("button", { type: "button", "aria-label": "Copy the code", onclick: (event) => actions.copy(login.device.user_code, event) }, "Copy")),
-    h("p", null, h("span", null, "The code ends ", distance(login.expires_at), "."), page("Open the provider’s page")));
 }
 
 /** The access token's life as a bar: how much is over, the refresh point, and the next attempt. */

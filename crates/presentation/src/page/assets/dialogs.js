@@ -51,7 +51,7 @@ export function addition({ refusal, sending }, close, send) {
       elsewhere && h("p", { class: "error", role: "alert" }, refusal.message),
       h("div", { class: "answers" },
         h("button", { type: "button", onclick: dismiss }, "Cancel"),
-        h("button", { type: "submit", class: "main", disabled: sending }, sending ? "Adding …" : "Add"))));
+        h("button", { type: "submit", class: "main", "aria-disabled": sending && "true" }, sending ? "Adding …" : "Add"))));
 }
 
 function inputFor({ name, label, hint, required, type }, error) {

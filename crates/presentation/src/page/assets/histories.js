@@ -1,5 +1,5 @@
-// Fetches each server's last day: for cards that are seen, again after something has happened, and a few
-// at a time.
+// Fetches each server's last day: at first, after something has happened, and as time goes on for the cards
+// that are seen; those first, and a few at a time.
 
 import { timeline } from "./api.js";
 
@@ -16,10 +16,11 @@ export function histories(told) {
   const fetched = new Map();
   const queue = new Set();
   let running = 0;
+  const isOld = (name) => Date.now() - (fetched.get(name) ?? 0) > AGE_MAX;
 
   async function work() {
     if (running >= AT_ONCE) return;
-    const name = [...queue].find((waiting) => seen.has(waiting));
+    const name = [...queue].find((waiting) => seen.has(waiting)) ?? [...queue][0];
     if (!name) return;
     queue.delete(name);
     running += 1;
@@ -41,12 +42,12 @@ export function histories(told) {
       if (!isIntersecting) seen.delete(name);
       else {
         seen.add(name);
-        if (Date.now() - (fetched.get(name) ?? 0) > AGE_MAX) want(name);
+        if (isOld(name)) want(name);
       }
     }
   });
   setInterval(() => {
-    if (!document.hidden) for (const name of seen) if (Date.now() - (fetched.get(name) ?? 0) > AGE_MAX) want(name);
+    if (!document.hidden) for (const name of seen) if (isOld(name)) want(name);
   }, AGE_MAX / 4);
 
   return {

@@ -36,7 +36,7 @@ function journal({ own }) {
 }
 
 /** A text with a button that copies it. */
-function copyable(text, label, actions) {
+export function copyable(text, label, actions) {
   return h("div", { class: "copyable" }, h("pre", { tabindex: "0", role: "region", "aria-label": label }, h("code", null, text)),
     h("button", { type: "button", "aria-label": `Copy: ${label}`, onclick: (event) => actions.copy(text, event) }, "Copy"));
 }
@@ -93,7 +93,7 @@ function manage({ name, server, own, actions }) {
   const disabled = server.health.admin_state === "disabled";
   const switchable = canSwitch(server);
   const task = (key, title, words, danger) => h("li", { key },
-    h("button", { type: "button", class: danger ? "danger" : null, disabled: own.busy?.has(key), "aria-label": `${title}: ${name}`, onclick: () => actions.run(name, key) }, title),
+    h("button", { type: "button", class: danger ? "danger" : null, "aria-disabled": own.busy?.has(key) && "true", "aria-label": `${title}: ${name}`, onclick: () => actions.run(name, key) }, title),
     h("span", { class: "words" }, words));
   return h("ul", { class: "tasks" },
     !disabled && !isUnattended(server) && [

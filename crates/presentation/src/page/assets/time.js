@@ -48,6 +48,9 @@ export function clock(ms, seconds = false) {
   return today ? time : `${date.toLocaleDateString([], { month: "short", day: "numeric" })}, ${time}`;
 }
 
+/** A full hour of the day: `6 PM`, `18`. */
+export const hourOfDay = (date) => date.toLocaleTimeString([], { hour: "numeric" });
+
 function moment(text, words, style) {
   const at = Date.parse(text);
   if (Number.isNaN(at)) return "–";

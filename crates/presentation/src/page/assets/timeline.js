@@ -1,7 +1,7 @@
 // The last 24 hours of a server, as a drawing and as a sentence.
 
 import { h } from "./dom.js";
-import { clock, spell } from "./time.js";
+import { clock, hourOfDay, spell } from "./time.js";
 
 /** The drawing in its own units: minutes of a day across. */
 const WIDTH = 1440;
@@ -36,6 +36,12 @@ function read({ from, to, spans, outages, attempts }) {
     outages: outages.map((outage) => ({ ...outage, from: ms(outage.from), to: until(outage.to), lasts: !outage.to })),
     attempts: attempts.map((attempt) => ({ at: ms(attempt.at), failed: attempt.result === "failed" })),
   };
+}
+
+/** Whether a login was without a token in that time, or not known to have had one at all. */
+export function coverage({ spans }) {
+  if (spans.some(({ state }) => state === "lapsed")) return "lapsed";
+  return spans.some(({ state }) => state === "valid") ? "whole" : "none";
 }
 
 /** The drawing with its sentence below. */
@@ -84,7 +90,7 @@ function hours({ from, to }, x) {
   const marks = [];
   for (const hour = first; hour.getTime() < to; hour.setHours(hour.getHours() + 1)) {
     const place = x(hour.getTime()) / WIDTH;
-    if (hour.getHours() % 6 === 0 && place > 0.02 && place < 0.93) marks.push([place, clock(hour.getTime()).split(", ").pop()]);
+    if (hour.getHours() % 6 === 0 && place > 0.02 && place < 0.93) marks.push([place, hourOfDay(hour)]);
   }
   return h("div", { class: "hours", "aria-hidden": "true" },
     marks.map(([place, word]) => h("span", { vars: { "--at": place } }, word)), h("span", { class: "now" }, "now"));

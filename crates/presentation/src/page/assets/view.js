@@ -5,6 +5,7 @@ import { addition, confirmation } from "./dialogs.js";
 import { h, memo } from "./dom.js";
 import { levelOf } from "./server.js";
 import { distance, localizedText, timeOfDay } from "./time.js";
+import { coverage } from "./timeline.js";
 
 /** From so many servers on, they can be searched. */
 const SEARCHED_FROM = 8;
@@ -50,12 +51,23 @@ function overall(all) {
   const enabled = all.filter(([, server]) => levelOf(server) !== "disabled");
   const bad = (level) => all.filter(([, server]) => levelOf(server) === level).map(([name]) => name);
   const [unhealthy, degraded] = [bad("unhealthy"), bad("degraded")];
-  const names = (list) => list.map((name, index) => [index > 0 && ", ", h("a", { href: `#server-${name}` }, name)]);
   if (unhealthy.length) {
-    return ["unhealthy", [unhealthy.length === 1 ? "One server needs attention: " : `${unhealthy.length} servers need attention: `, names(unhealthy)]];
+    return ["unhealthy", [unhealthy.length === 1 ? "One server needs attention: " : `${unhealthy.length} servers need attention: `, links(unhealthy)]];
   }
-  if (degraded.length) return ["degraded", ["Everything works. Worth a look: ", names(degraded)]];
+  if (degraded.length) return ["degraded", ["Everything works. Worth a look: ", links(degraded)]];
   return ["healthy", [enabled.length === 1 ? "The server is healthy." : `All ${enabled.length} servers are healthy.`]];
+}
+
+const links = (names) => names.map((name, index) => [index > 0 && ", ", h("a", { href: `#server-${name}` }, name)]);
+
+/** Whether any login was without a token, once the last day of each is known. */
+function lapses(all, own) {
+  const days = all.map(([name]) => [name, own(name).timeline]);
+  if (days.some(([, timeline]) => !timeline)) return null;
+  const found = days.map(([name, timeline]) => [name, coverage(timeline)]);
+  const lapsed = found.filter(([, coverage]) => coverage === "lapsed").map(([name]) => name);
+  if (lapsed.length) return h("p", { class: "lapses bad" }, "Without a token in the last 24 hours: ", links(lapsed));
+  return found.some(([, coverage]) => coverage === "whole") && h("p", { class: "lapses" }, "No login was without a token in the last 24 hours.");
 }
 
 function servers(state, actions) {
@@ -66,6 +78,7 @@ function servers(state, actions) {
   return h("section", { id: "servers", tabindex: "-1", "aria-labelledby": "servers-title", key: "servers" },
     h("h2", { id: "servers-title", class: "unseen" }, "Servers"),
     h("p", { class: `overall ${level}`, role: "status" }, isStale(state) && "Last known: ", words),
+    lapses(all, actions.own),
     all.length >= SEARCHED_FROM && h("div", { class: "row" },
       h("label", { for: "search" }, "Search"),
       h("input", { id: "search", type: "search", oninput: (event) => actions.search(event.target.value) })),
@@ -77,7 +90,7 @@ function servers(state, actions) {
 }
 
 function newcomer(actions) {
-  return h("section", { id: "servers", class: "empty", "aria-labelledby": "servers-title", key: "empty" },
+  return h("section", { id: "servers", class: "empty", tabindex: "-1", "aria-labelledby": "servers-title", key: "empty" },
     h("h2", { id: "servers-title" }, "No server yet"),
     h("p", null, "Add the MCP servers and APIs that you log in to. everfresh keeps their tokens fresh, and your clients need no login of their own."),
     h("ol", null,
