@@ -1,6 +1,8 @@
 // Who has no business here, and what servers and providers may try to make of the page.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { hostile, shown } from "./fixture.mjs";
 
 async function keepsStrangersOut(set) {
@@ -34,13 +36,42 @@ async function neverGetsTokens(set) {
   set.seen.expectedErrors.push(/status of 403/);
   for (const path of ["/api/v1/servers/demo/token", "/mcp/demo"]) {
     const told = await page.evaluate(async (path) => {
-      const answer = await fetch(path);
+      const answer = await fetch(path, { headers: { "X-Everfresh-Page": localStorage.getItem("everfresh-page") } });
       return [answer.status, (await answer.json()).type];
     }, path);
     assert.deepEqual(told, [403, "urn:everfresh:problem:key-needed"], path);
   }
   const [cookie] = await set.context.cookies(set.url);
   assert.ok(cookie.httpOnly && cookie.sameSite === "Strict", "scripts cannot read the cookie");
+}
+
+/** Whoever listens at another port of this machine is sent the cookie, and can send it on with any header. */
+async function outlivesTheftOfItsCookie(set) {
+  await set.logIn();
+  const page = await set.open();
+  await page.locator("#server-demo.healthy").waitFor();
+  const other = createServer((request, response) => {
+    other.sent = request.headers.cookie;
+    response.setHeader("content-type", "text/html").end("<title>elsewhere</title>");
+  }).listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const place = `http://127.0.0.1:${other.address().port}`;
+  set.seen.allowed.push(place);
+  const elsewhere = await set.context.newPage();
+  await elsewhere.goto(place);
+  assert.equal(await elsewhere.evaluate(() => localStorage.length), 0, "what the page has stored is not told there");
+  other.close();
+  assert.match(other.sent, /^everfresh-\w+=/, "or this test shows nothing");
+  const as = { cookie: other.sent, "sec-fetch-site": "same-origin", "content-type": "application/json" };
+  for (const [method, path] of [["GET", "/events"], ["GET", "/api/v1/servers"], ["POST", "/api/v1/servers/demo/logout"], ["POST", "/api/v1/page-link"]]) {
+    const answer = await set.running.send(method, path, as);
+    assert.equal(answer.status, 403, path);
+  }
+  const document = await set.running.send("GET", "/", as);
+  assert.equal(document.status, 200);
+  const proof = await page.evaluate(() => localStorage.getItem("everfresh-page"));
+  assert.ok(proof.length > 40 && !document.text.includes(proof) && !page.url().includes(proof));
+  assert.equal((await set.running.server("demo")).health.reason, "ok");
 }
 
 async function showsMarkupAsText(set) {
@@ -103,6 +134,7 @@ async function isHardened(set) {
 export const closed = [
   ["nobody gets in without a fresh link", keepsStrangersOut],
   ["the page cannot get at tokens", neverGetsTokens],
+  ["a cookie that was sent to another port opens nothing", outlivesTheftOfItsCookie],
   ["markup that servers and providers send stays text", showsMarkupAsText],
   ["a login leads to web addresses only", sendsNobodyToScripts],
   ["policies hold against what is injected", isHardened],

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -27,10 +28,14 @@ const FLAGS = [
 
 export const browser = () => chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS, headless: true });
 
+const running = new Set();
+process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
 /** A program whose lines are read one by one. */
 function program(path, args, stdio) {
   const child = spawn(path, args, { stdio, env: environment });
-  process.once("exit", () => child.kill("SIGKILL"));
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
     child,
@@ -89,6 +94,11 @@ export async function home() {
       assert.match(said, /^listening on /);
       const url = said.replace("listening on ", "");
       const key = (await readFile(join(data, "local-key"), "utf8")).trim();
+      /** By hand: `fetch` sends no cookie, and says itself where it comes from. */
+      const send = async (method, path, headers) => {
+        const [answer] = await once(request(url + path, { method, headers }).end(), "response");
+        return { status: answer.statusCode, text: (await answer.setEncoding("utf8").toArray()).join("") };
+      };
       const call = async (method, path, body) => {
         const headers = { "x-everfresh-key": key, "content-type": "application/json" };
         const answer = await fetch(url + path, { method, headers, body: body && JSON.stringify(body) });
@@ -99,6 +109,7 @@ export async function home() {
         port: Number(new URL(url).port),
         key,
         call,
+        send,
         /** What the event stream begins with. */
         async snapshot() {
           const { body } = await fetch(`${url}/events`, { headers: { "x-everfresh-key": key } });
@@ -122,7 +133,7 @@ export async function home() {
 /** What a page did that it must not: requests to other places, errors, breaches of its policy. `allowed`
  *  are the origins that it may be sent to. */
 export function watched(context, allowed) {
-  const found = { breaches: [], bodies: [], expectedErrors: [] }; // bodies: of answers, as promises
+  const found = { allowed, breaches: [], bodies: [], expectedErrors: [] }; // bodies: of answers, as promises
   context.on("request", (request) => {
     const url = new URL(request.url());
     if (url.protocol !== "data:" && url.protocol !== "about:" && !allowed.includes(url.origin)) found.breaches.push(`request to ${url.origin}`);

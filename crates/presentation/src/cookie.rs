@@ -1,14 +1,19 @@
-//! The page's cookie: signed with a key made from the local key's hash, which is never written down.
+//! What opens the page: a cookie and its proof, made with a key that comes from the local key's hash and
+//! is never written down.
 //!
-//! It outlives the daemon, so that a reload after a restart shows the page, and it ends with the local
-//! key. Nothing about it is kept.
+//! Browsers send a cookie to every port of this machine, and so to whoever listens there; what a page has
+//! stored they give to pages of the same port only. The cookie alone shows the document, which holds no
+//! data. The API wants the proof beside it, which is told once, to the page that a link has opened.
+//!
+//! Both outlive the daemon, so that a reload after a restart shows the page, and end with the local key.
+//! Nothing about them is kept.
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use everfresh_application::ports::Entropy;
-use everfresh_domain::Timestamp;
+use everfresh_domain::{Secret, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use http::header::COOKIE;
@@ -17,13 +22,25 @@ use sha2::Sha256;
 /// How long a cookie is good.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What a MAC is for: the key of cookies, their name, and each cookie.
+/// The header with the proof.
+const PROOF_HEADER: &str = "x-everfresh-page";
+
+/// What a MAC is for: the key of cookies, their name, each cookie, and its proof.
 const KEY: &str = "everfresh page: key";
 const NAME: &str = "everfresh page: name";
 const COOKIE_ITSELF: &str = "everfresh page: cookie";
+const PROOF: &str = "everfresh page: proof";
 
 /// Bytes of the MAC that are part of the cookie's name.
 const NAME_BYTES: usize = 4;
+
+/// What a page that was just opened is given.
+pub(crate) struct Opened {
+    /// A value for `Set-Cookie`.
+    pub(crate) cookie: Secret,
+    /// What its scripts show beside the cookie.
+    pub(crate) proof: Secret,
+}
 
 /// Issues cookies, and knows its own again.
 #[derive(Clone)]
@@ -43,20 +60,38 @@ impl PageCookies {
         Self { key, name: format!("everfresh-{name}") }
     }
 
-    /// A value for `Set-Cookie`.
-    pub(crate) fn issue(&self, now: Timestamp, entropy: &dyn Entropy) -> String {
+    /// A cookie and its proof.
+    pub(crate) fn issue(&self, now: Timestamp, entropy: &dyn Entropy) -> Opened {
         let nonce = BASE64_URL_SAFE_NO_PAD.encode(entropy.bytes());
         let signed = format!("{}.{nonce}", now.after(LIFETIME).as_millis());
         let tag = BASE64_URL_SAFE_NO_PAD.encode(mac(&self.key, COOKIE_ITSELF, &signed).finalize().into_bytes());
-        let (name, age) = (&self.name, LIFETIME.as_secs());
-        format!("{name}={signed}.{tag}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}")
+        let (name, age, value) = (&self.name, LIFETIME.as_secs(), format!("{signed}.{tag}"));
+        let proof = BASE64_URL_SAFE_NO_PAD.encode(mac(&self.key, PROOF, &value).finalize().into_bytes());
+        Opened {
+            cookie: Secret::new(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}")),
+            proof: Secret::new(proof),
+        }
     }
 
     /// Whether a good one is among the headers.
     pub(crate) fn admits(&self, now: Timestamp, headers: &HeaderMap) -> bool {
+        self.good_ones(now, headers).next().is_some()
+    }
+
+    /// Whether a good one is among the headers, and its proof.
+    pub(crate) fn is_proven(&self, now: Timestamp, headers: &HeaderMap) -> bool {
+        let shown = headers.get(PROOF_HEADER).and_then(|proof| BASE64_URL_SAFE_NO_PAD.decode(proof).ok());
+        let proves = |proof: Vec<u8>| {
+            self.good_ones(now, headers).any(|value| mac(&self.key, PROOF, value).verify_slice(&proof).is_ok())
+        };
+        shown.is_some_and(proves)
+    }
+
+    fn good_ones<'a>(&'a self, now: Timestamp, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
         let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.any(|(name, value)| name == self.name && self.is_good(now, value))
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let own = pairs.filter(|(name, _)| *name == self.name).map(|(_, value)| value);
+        own.filter(move |value| self.is_good(now, value))
     }
 
     fn is_good(&self, now: Timestamp, value: &str) -> bool {
@@ -95,8 +130,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn issued(key: &[u8], at: Timestamp) -> String {
-        let set = PageCookies::of(key).issue(at, &Fixed(7));
-        set.split(';').next().unwrap().to_owned()
+        let opened = PageCookies::of(key).issue(at, &Fixed(7));
+        opened.cookie.expose().split(';').next().unwrap().to_owned()
     }
 
     fn admits(key: &[u8], now: Timestamp, cookie: &str) -> bool {
@@ -109,6 +144,29 @@ mod tests {
         let cookie = issued(b"the-key", NOW);
         assert!(admits(b"the-key", NOW.after(SECOND), &cookie));
         assert!(admits(b"the-key", NOW, &format!("theme=dark; {cookie}; x=y")));
+    }
+
+    #[test]
+    fn a_proof_is_of_one_cookie_and_of_one_key() {
+        let cookies = PageCookies::of(b"the-key");
+        let (one, two) = (cookies.issue(NOW, &Fixed(1)), cookies.issue(NOW, &Fixed(2)));
+        let proven = |cookie: &Opened, proof: &str| {
+            let value = |text: &str| HeaderValue::from_str(text).unwrap();
+            let cookie = cookie.cookie.expose().split(';').next().unwrap();
+            let headers = [(COOKIE, value(cookie)), (PROOF_HEADER.parse().unwrap(), value(proof))];
+            cookies.is_proven(NOW, &headers.into_iter().collect())
+        };
+        let proof = one.proof.expose();
+        assert!(proven(&one, proof));
+        assert!(!proven(&two, proof), "the proof of another cookie");
+        let other = PageCookies::of(b"rotated").issue(NOW, &Fixed(1));
+        for wrong in ["", "AAAA", &proof[1..], other.proof.expose(), one.cookie.expose()] {
+            assert!(!proven(&one, wrong), "{wrong}");
+        }
+        let tag = one.cookie.expose().split(';').next().unwrap().rsplit('.').next().unwrap();
+        assert!(!proven(&one, tag), "what the cookie shows proves nothing");
+        let headers = [(PROOF_HEADER.parse().unwrap(), HeaderValue::from_str(proof).unwrap())].into_iter().collect();
+        assert!(!cookies.is_proven(NOW, &headers), "a proof without its cookie");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use sha2::{Digest, Sha256};
 
-use crate::cookie::PageCookies;
+use crate::cookie::{Opened, PageCookies};
 use crate::problem::Problem;
 pub use caller::{Caller, Purpose};
 
@@ -151,7 +151,7 @@ impl Guard {
         if let Some(caller) = self.known_by_key(None, headers)? {
             return Ok(caller);
         }
-        if self.has_cookie(now, headers) && is_from_own_page(headers) {
+        if self.cookies().is_proven(now, headers) && is_from_own_page(headers) {
             return Ok(Caller::Page);
         }
         Err(Self::key_needed())
@@ -177,13 +177,13 @@ impl Guard {
         text
     }
 
-    /// Takes a one-time link, and gives the `Set-Cookie` for the page.
-    pub fn redeem(&self, now: Timestamp, link: &str, entropy: &dyn Entropy) -> Option<String> {
+    /// Takes a one-time link, and gives what keeps the page open.
+    pub(crate) fn redeem(&self, now: Timestamp, link: &str, entropy: &dyn Entropy) -> Option<Opened> {
         let until = self.lock().links.remove(&hash(link))?;
         (now < until).then(|| self.cookies().issue(now, entropy))
     }
 
-    /// Whether the page's cookie is there and good.
+    /// Whether the page's cookie is there and good: enough for the document, which holds no data.
     pub fn has_cookie(&self, now: Timestamp, headers: &HeaderMap) -> bool {
         self.cookies().admits(now, headers)
     }

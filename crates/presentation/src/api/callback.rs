@@ -52,11 +52,17 @@ pub(super) async fn callback(State(shared): State<Shared>, answer: Result<Query<
             (status, title, format!("This page was opened before; nothing more was done. {text}"))
         }
         Err(error) => {
-            let text = format!("{error}. Try again with: everfresh login NAME");
+            let text = format!("{}. Try again with: everfresh login NAME", begun_large(&error.to_string()));
             (StatusCode::BAD_REQUEST, "Not logged in".to_owned(), text)
         }
     };
     (status, page::message(&title, &text)).into_response()
+}
+
+/// A message as the beginning of a sentence.
+fn begun_large(message: &str) -> String {
+    let mut letters = message.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Status, title and text of a login's end.

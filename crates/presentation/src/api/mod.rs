@@ -1,7 +1,7 @@
 //! The API and all other routes but the data plane's.
 //!
 //! Every request passes the guard's check of `Host` and `Origin`; `/api` and `/events` need the
-//! local key, or the page's cookie from the page itself.
+//! local key, or the page's cookie with its proof, from the page itself.
 
 pub(crate) mod callback;
 mod events;
@@ -75,13 +75,13 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/logins/{flow}", get(logins::outcome).delete(logins::cancel))
         .route("/api/v1/logins/{flow}/answer", post(logins::answer))
         .route("/api/v1/notify/test", post(notify::test))
-        .route("/api/v1/page-link", post(status::page_link))
         .route("/api/v1/status", get(status::status))
         .route("/events", get(events::events))
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), demand_key));
     let tokens = Router::new()
         .route("/api/v1/servers/{name}/token", get(servers::token))
+        .route("/api/v1/page-link", post(status::page_link))
         .route("/api/v1/key", get(keys::own))
         .route("/api/v1/keys", get(keys::list).post(keys::add))
         .route("/api/v1/keys/{name}", delete(keys::remove))
@@ -163,7 +163,7 @@ fn purpose(method: &Method, path: &str) -> Purpose {
     grant.map_or(Purpose::Owner, Purpose::Token)
 }
 
-/// A cookie is sent to every port of this machine: what it opens must not be worth a theft.
+/// A page is no place for secrets, nor for what opens more pages.
 async fn programs_only(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
     match caller {
         Caller::Key | Caller::Limited(_) => next.run(request).await,

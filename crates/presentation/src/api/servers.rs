@@ -45,8 +45,13 @@ pub(super) fn shown(shared: &Shared, grant: &GrantId) -> Result<Json<Server>, Pr
     responses((status = 201, body = Server), (status = 409), (status = 422)))]
 pub(super) async fn add(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Body(new): Body<NewServer>,
 ) -> Result<(StatusCode, Json<Server>), Problem> {
+    if new.names_files() && matches!(caller, Caller::Page) {
+        let detail = "a server whose settings name files is added with the local key, not on the page: everfresh add";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "key-needed", "Local key needed", detail));
+    }
     let settings = ServerSettings::try_from(new).map_err(|InvalidMember { pointer, detail }| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid settings", detail).about(pointer)
     })?;

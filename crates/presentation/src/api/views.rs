@@ -291,6 +291,17 @@ pub struct NewServer {
     pub oauth: NewOAuth,
 }
 
+impl NewServer {
+    /// Whether the daemon would read files for it: what they hold may be sent to the provider that is
+    /// named beside them.
+    pub(super) fn names_files(&self) -> bool {
+        let oauth = &self.oauth;
+        let files = [&self.ca_file, &self.client_cert_file, &self.client_key_file];
+        let secrets = [&oauth.private_key_file, &oauth.assertion_file];
+        files.into_iter().chain(secrets).any(Option::is_some) || oauth.identity_provider.is_some()
+    }
+}
+
 /// How a server is logged in to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]

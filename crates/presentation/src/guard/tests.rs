@@ -100,17 +100,22 @@ fn a_link_opens_once_and_in_time() {
 fn the_cookie_counts_only_from_the_page_itself() {
     let (guard, entropy) = (guard(), Counting(Mutex::new(0)));
     let link = guard.new_link(NOW, &entropy);
-    let cookie = guard.redeem(NOW, &link, &entropy).unwrap();
-    let cookie = cookie.split(';').next().unwrap();
-    let caller = |site: &str| guard.caller(NOW, &headers(&[("cookie", cookie), ("sec-fetch-site", site)])).ok();
+    let opened = guard.redeem(NOW, &link, &entropy).unwrap();
+    let cookie = opened.cookie.expose().split(';').next().unwrap();
+    let page = [("cookie", cookie), ("x-everfresh-page", opened.proof.expose())];
+    let with = |site: &str| headers(&[page[0], page[1], ("sec-fetch-site", site)]);
+    let caller = |site: &str| guard.caller(NOW, &with(site)).ok();
     assert!(matches!(caller("same-origin"), Some(Caller::Page)));
     assert!(caller("same-site").is_none(), "another port of this machine");
     assert!(caller("cross-site").is_none());
-    assert!(guard.caller(NOW, &headers(&[("cookie", cookie)])).is_err(), "a browser always says where from");
+    assert!(guard.caller(NOW, &headers(&page)).is_err(), "a browser always says where from");
+    let stolen = headers(&[("cookie", cookie), ("sec-fetch-site", "same-origin")]);
+    assert!(guard.caller(NOW, &stolen).is_err(), "whoever listens at another port is sent the cookie");
     let forged = format!("{}=0", cookie.split_once('=').unwrap().0);
-    assert!(guard.caller(NOW, &headers(&[("cookie", &forged), ("sec-fetch-site", "same-origin")])).is_err());
+    let forged = headers(&[("cookie", &forged), page[1], ("sec-fetch-site", "same-origin")]);
+    assert!(guard.caller(NOW, &forged).is_err());
     let late = NOW.after(crate::cookie::LIFETIME);
-    assert!(guard.caller(late, &headers(&[("cookie", cookie), ("sec-fetch-site", "same-origin")])).is_err());
+    assert!(guard.caller(late, &with("same-origin")).is_err());
 }
 
 #[test]
@@ -126,9 +131,9 @@ fn links_do_not_pile_up() {
 fn another_local_key_closes_what_was_opened_with_the_one_before() {
     let (guard, entropy) = (guard(), Counting(Mutex::new(0)));
     let link = guard.new_link(NOW, &entropy);
-    let cookie = guard.redeem(NOW, &link, &entropy).unwrap();
+    let opened = guard.redeem(NOW, &link, &entropy).unwrap();
     let open = guard.new_link(NOW, &entropy);
-    let cookie = headers(&[("cookie", cookie.split(';').next().unwrap())]);
+    let cookie = headers(&[("cookie", opened.cookie.expose().split(';').next().unwrap())]);
     assert!(guard.has_cookie(NOW, &cookie));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let new = runtime.block_on(guard.keys().rotate_local()).unwrap();

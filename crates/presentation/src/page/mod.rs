@@ -1,7 +1,7 @@
 //! The page: a small document, scripts and a style sheet, all from this binary.
 //!
-//! The document holds no data: the scripts ask the API, with the page's cookie. No token ever
-//! reaches it.
+//! The document holds no data: the scripts ask the API, with the page's cookie and its proof. No token
+//! ever reaches it.
 
 mod assets;
 
@@ -9,7 +9,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ use crate::guard::Caller;
 
 /// Only from here, nothing inline, and no text that becomes script or markup.
 pub(crate) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                                         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                                         img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                                          require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// None of what browsers can do beyond showing a page, but to copy a text.
@@ -33,9 +33,10 @@ pub(crate) struct Opening {
     once: Option<String>,
 }
 
-/// The page, or how to open it. A one-time link becomes a cookie.
+/// The page, or how to open it. A one-time link becomes a cookie and its proof.
 pub(crate) async fn page(
     State(shared): State<Shared>,
+    method: Method,
     opening: Result<Query<Opening>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -45,16 +46,19 @@ pub(crate) async fn page(
     let Some(link) = opening.ok().and_then(|Query(opening)| opening.once) else {
         return if known { live().into_response() } else { closed("To open it, run: everfresh open") };
     };
-    let cookie = shared.guard.redeem(now, &link, &*shared.entropy);
-    if !known && cookie.is_none() {
-        return closed("This link was used before, or is too old. Run: everfresh open");
+    // Whoever only looks whether there is something, as previews of links do, does not use it up.
+    if method == Method::HEAD {
+        return StatusCode::NO_CONTENT.into_response();
     }
-    // The link does not stay in the address bar.
-    let mut response = Redirect::to("/").into_response();
-    if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
-        response.headers_mut().insert(SET_COOKIE, cookie);
+    match shared.guard.redeem(now, &link, &*shared.entropy) {
+        Some(opened) => {
+            // Scripts take the proof, and the link does not stay in the address bar.
+            let page = Redirect::to(&format!("/#opened={}", opened.proof.expose()));
+            ([(SET_COOKIE, opened.cookie.expose())], page).into_response()
+        }
+        None if known => Redirect::to("/").into_response(),
+        None => closed("This link was used before, or is too old. Run: everfresh open"),
     }
-    response
 }
 
 fn closed(text: &str) -> Response {

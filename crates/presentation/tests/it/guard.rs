@@ -5,6 +5,7 @@ use everfresh_testkit::provider::Behaviour;
 use http::Method;
 use http::request::Builder;
 use http_body_util::Full;
+use serde_json::json;
 
 use crate::home::{Home, KEY, quick};
 use crate::stub::{Stub, ok};
@@ -12,21 +13,6 @@ use crate::wire::Answer;
 
 async fn send(home: &Home, request: Builder) -> Answer {
     home.send(request.body(Full::<Bytes>::default()).unwrap()).await
-}
-
-/// The page's cookie, by a one-time link.
-async fn cookie(home: &Home) -> String {
-    let link = send(home, home.keyed(Method::POST, "/api/v1/page-link")).await.json();
-    let path = link["url"].as_str().unwrap().strip_prefix(&format!("http://{}", home.address)).unwrap().to_owned();
-    let opened = send(home, home.bare(Method::GET, &path)).await;
-    assert_eq!((opened.status, opened.header("location")), (303, Some("/")));
-    let cookie = opened.header("set-cookie").unwrap().to_owned();
-    for attribute in ["; HttpOnly", "; SameSite=Strict", "; Path=/"] {
-        assert!(cookie.contains(attribute), "{cookie}");
-    }
-    let again = send(home, home.bare(Method::GET, &path)).await;
-    assert_eq!((again.status, again.header("set-cookie")), (403, None), "a link opens once");
-    cookie.split(';').next().unwrap().to_owned()
 }
 
 const NEEDS_KEY: [(Method, &str); 14] = [
@@ -140,10 +126,11 @@ async fn a_page_of_another_origin_is_refused_even_with_the_key() {
 #[tokio::test]
 async fn the_pages_cookie_opens_the_page_and_its_api_and_nothing_else() {
     let home = Home::logged_in().await;
-    let cookie = cookie(&home).await;
-    let with = |method: Method, path: &str| home.bare(method, path).header("cookie", &cookie);
+    let opened = home.open_page().await;
+    let with = |method: Method, path: &str| home.by_page(&opened, method, path);
     assert_eq!(send(&home, home.bare(Method::GET, "/")).await.status, 403);
-    let page = send(&home, with(Method::GET, "/").header("sec-fetch-site", "none")).await;
+    let cookie = home.by_page(&opened[..1], Method::GET, "/");
+    let page = send(&home, cookie.header("sec-fetch-site", "none")).await;
     assert_eq!(page.status, 200);
     assert!(String::from_utf8_lossy(&page.body).contains("/page/app.js"));
     let hardened = [
@@ -168,19 +155,24 @@ async fn the_pages_cookie_opens_the_page_and_its_api_and_nothing_else() {
 #[tokio::test]
 async fn another_port_of_this_machine_cannot_ride_on_the_cookie() {
     let home = Home::logged_in().await;
-    let cookie = cookie(&home).await;
+    let opened = home.open_page().await;
     let refresh = |site: &str| {
-        let request = home.bare(Method::POST, "/api/v1/servers/demo/refresh").header("cookie", &cookie);
+        let request = home.by_page(&opened, Method::POST, "/api/v1/servers/demo/refresh");
         if site.is_empty() { request } else { request.header("sec-fetch-site", site) }
     };
     for site in ["same-site", "cross-site", "", "Same-Origin", "same-origin, same-site"] {
         assert_eq!(send(&home, refresh(site)).await.status, 403, "{site:?}");
     }
-    let port = home.bare(Method::POST, "/api/v1/servers/demo/logout").header("cookie", &cookie);
+    let port = home.by_page(&opened, Method::POST, "/api/v1/servers/demo/logout");
     let port = port.header("sec-fetch-site", "same-site").header("origin", "http://127.0.0.1:3000");
     send(&home, port).await.expect_problem(403, "forbidden");
-    let events = home.bare(Method::GET, "/events").header("cookie", &cookie).header("sec-fetch-site", "same-site");
+    let events = home.by_page(&opened, Method::GET, "/events").header("sec-fetch-site", "same-site");
     assert_eq!(send(&home, events).await.status, 403);
+    // Whoever listens at the other port is sent the cookie, and can say anything of where it comes from.
+    for (method, path) in [(Method::GET, "/events"), (Method::POST, "/api/v1/servers/demo/logout")] {
+        let thief = home.by_page(&opened[..1], method, path).header("sec-fetch-site", "same-origin");
+        send(&home, thief).await.expect_problem(403, "key-needed");
+    }
     assert_eq!((home.counters().refreshes, home.counters().revocations), (0, 0));
     assert_eq!(send(&home, refresh("same-origin")).await.json()["outcome"], "refreshed");
 }
@@ -275,14 +267,26 @@ async fn the_key_in_a_referer_stays_here() {
 #[tokio::test]
 async fn the_page_can_do_much_but_never_gets_a_token() {
     let home = Home::logged_in().await;
-    let cookie = cookie(&home).await;
-    let page = |method: Method, path: &str| {
-        home.bare(method, path).header("cookie", &cookie).header("sec-fetch-site", "same-origin")
-    };
+    let opened = home.open_page().await;
+    let page = |method: Method, path: &str| home.by_page(&opened, method, path).header("sec-fetch-site", "same-origin");
     let answer = send(&home, page(Method::GET, "/api/v1/servers/demo/token")).await;
     answer.expect_problem(403, "key-needed");
-    for (method, path) in [(Method::POST, "/api/v1/imports"), (Method::DELETE, "/api/v1/imports/demo")] {
+    for (method, path) in [
+        (Method::POST, "/api/v1/imports"),
+        (Method::DELETE, "/api/v1/imports/demo"),
+        (Method::POST, "/api/v1/page-link"),
+    ] {
         send(&home, page(method, path)).await.expect_problem(403, "key-needed");
+    }
+    // What a file holds would be sent to the provider that is named beside it.
+    for oauth in [
+        json!({ "private_key_file": "/etc/shadow" }),
+        json!({ "grant": "jwt_bearer", "assertion_file": "/etc/shadow" }),
+    ] {
+        let server = json!({ "name": "new", "url": "https://x.example", "oauth": oauth }).to_string();
+        let add = page(Method::POST, "/api/v1/servers").header("content-type", "application/json");
+        let refused = home.send(add.body(Full::from(server)).unwrap()).await.expect_problem(403, "key-needed");
+        assert!(refused["detail"].as_str().unwrap().contains("everfresh add"), "{refused}");
     }
     assert_eq!(send(&home, page(Method::GET, "/api/v1/servers/demo")).await.status, 200);
     assert_eq!(send(&home, page(Method::POST, "/api/v1/servers/demo/disable")).await.status, 200);

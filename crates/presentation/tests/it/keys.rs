@@ -290,14 +290,11 @@ async fn keys_are_made_and_changed_over_the_api() {
 #[tokio::test]
 async fn the_page_neither_sees_nor_changes_keys() {
     let home = home().await;
-    let link = send(&home, home.keyed(Method::POST, "/api/v1/page-link")).await.json();
-    let path = link["url"].as_str().unwrap().split_once("/?").unwrap().1.to_owned();
-    let opened = send(&home, home.bare(Method::GET, &format!("/?{path}"))).await;
-    let cookie = opened.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let opened = home.open_page().await;
     for (method, path) in
         [(Method::GET, "/api/v1/keys"), (Method::POST, "/api/v1/keys"), (Method::POST, "/api/v1/local-key/rotate")]
     {
-        let request = home.bare(method, path).header("cookie", &cookie).header("sec-fetch-site", "same-origin");
+        let request = home.by_page(&opened, method, path).header("sec-fetch-site", "same-origin");
         send(&home, request).await.expect_problem(403, "key-needed");
     }
 }

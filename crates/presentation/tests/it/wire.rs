@@ -230,6 +230,36 @@ impl Home {
         self.bare(method, path).header("x-everfresh-key", KEY)
     }
 
+    /// The page's cookie and its proof, by a one-time link.
+    pub(crate) async fn open_page(&self) -> [(&'static str, String); 2] {
+        let send =
+            async |request: http::request::Builder| self.send(request.body(Full::<Bytes>::default()).unwrap()).await;
+        let link = send(self.keyed(Method::POST, "/api/v1/page-link")).await.json();
+        let path = link["url"].as_str().unwrap().strip_prefix(&format!("http://{}", self.address)).unwrap().to_owned();
+        let looked_at = send(self.bare(Method::HEAD, &path)).await;
+        assert_eq!(looked_at.header("set-cookie"), None, "a look does not use it up");
+        let opened = send(self.bare(Method::GET, &path)).await;
+        assert_eq!(opened.status, 303);
+        let proof = opened.header("location").unwrap().strip_prefix("/#opened=").unwrap().to_owned();
+        let cookie = opened.header("set-cookie").unwrap().to_owned();
+        for attribute in ["; HttpOnly", "; SameSite=Strict", "; Path=/"] {
+            assert!(cookie.contains(attribute), "{cookie}");
+        }
+        let again = send(self.bare(Method::GET, &path)).await;
+        assert_eq!((again.status, again.header("set-cookie")), (403, None), "a link opens once");
+        [("cookie", cookie.split(';').next().unwrap().to_owned()), ("x-everfresh-page", proof)]
+    }
+
+    /// A request with what the page holds.
+    pub(crate) fn by_page(
+        &self,
+        opened: &[(&'static str, String)],
+        method: Method,
+        path: &str,
+    ) -> http::request::Builder {
+        opened.iter().fold(self.bare(method, path), |request, (name, value)| request.header(*name, value))
+    }
+
     /// GET with the key.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.keyed(Method::GET, path).body(Full::default()).unwrap()).await

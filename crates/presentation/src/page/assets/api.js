@@ -1,11 +1,11 @@
 // Calls of the API, and what it says when it refuses.
 
-/** A refusal in the API's words: `kind` is for programs, `pointer` names the member of the request that
- *  it is about. */
-export class Refusal extends Error {
-  constructor(status, { detail, title, type, pointer }) {
+import { proof } from "./opened.js";
+
+/** A refusal in the API's words: `pointer` names the member of the request that it is about. */
+class Refusal extends Error {
+  constructor(status, { detail, title, pointer }) {
     super(detail ?? title ?? `The daemon answered with status ${status}.`);
-    this.kind = type?.split(":").pop();
     this.pointer = pointer;
   }
 }
@@ -17,11 +17,11 @@ export class Unreachable extends Error {
   }
 }
 
-export async function call(method, path, body) {
-  const options = { method, cache: "no-store" };
+async function call(method, path, body) {
+  const options = { method, cache: "no-store", headers: proof() };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
-    options.headers = { "Content-Type": "application/json" };
+    options.headers["Content-Type"] = "application/json";
   }
   const response = await fetch(`/api/v1/${path}`, options).catch(() => { throw new Unreachable(); });
   const answer = response.status === 204 ? null : await response.json().catch(() => ({}));

@@ -1,6 +1,7 @@
 // The event stream, read with fetch: unlike EventSource it can resume in a new connection, tells a
 // closed page from a daemon that is gone, and notices a stream that has fallen silent.
 
+import { proof } from "./opened.js";
 import { now, setClock } from "./time.js";
 
 /** The daemon says something every 15 s, if only that it is alive. */
@@ -13,7 +14,7 @@ const WAITS = [0, 300, 700, 1000, 2000];
 const HIDDEN_MAX = 60_000;
 
 /** Listens for ever. `heard(name, data, id)` is told each event, `linked(state, since)` one of `live`, `gone`
- *  and `closed`: the last means that the page's cookie is not known any more. `since` is when the daemon was
+ *  and `closed`: the last means that the page's cookie or proof is not known any more. `since` is when the daemon was
  *  last heard, in ms. */
 export async function listen(heard, linked) {
   let last = "";
@@ -51,7 +52,7 @@ export async function listen(heard, linked) {
 }
 
 function connect(connection, last) {
-  const headers = last ? { "Last-Event-ID": last } : {};
+  const headers = last ? { ...proof(), "Last-Event-ID": last } : proof();
   return fetch("/events", { headers, signal: connection.signal, cache: "no-store" });
 }
 
