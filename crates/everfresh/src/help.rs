@@ -43,7 +43,7 @@ Examples:
   everfresh login linear --device        by a code, where the provider offers that
   everfresh login linear --new-client    the provider's page speaks of an unknown client
 
-Ctrl-C ends the waiting, not the login: the next everfresh login goes on with it.";
+Ctrl-C ends the waiting, not the login: the next everfresh login goes on with it, and --cancel takes it back.";
 
 /// Of `list`.
 pub(crate) const LIST: &str = "\
