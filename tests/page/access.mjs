@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
-import { everyState, shown } from "./fixture.mjs";
+import { everyState, many, shown } from "./fixture.mjs";
 
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -126,6 +126,10 @@ async function needsNoMouse(set) {
   await set.running.call("POST", "/api/v1/servers/demo/refresh");
   await page.locator(".latest li").first().waitFor();
   assert.equal((await focused(page)).name, "Journal: demo", "and what the daemon tells");
+  await page.getByRole("button", { name: "Refresh: demo", exact: true }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByText("demo: refreshed.", { exact: true }).waitFor();
+  assert.equal((await focused(page)).name, "Refresh: demo", "a button at work keeps the focus");
   await tabTo(page, "Manage: demo");
   await page.keyboard.press("Enter");
   await tabTo(page, "Log out: demo");
@@ -135,6 +139,25 @@ async function needsNoMouse(set) {
   await tabTo(page, "Log out");
   await page.keyboard.press("Enter");
   await page.locator("#server-demo.unhealthy").waitFor();
+  await page.waitForFunction(() => document.activeElement.id === "server-demo");
+}
+
+async function findsWhatMatters(set) {
+  await shown(set.context, many());
+  const page = await set.open();
+  await page.setViewportSize({ width: 360, height: 800 });
+  await page.getByText("No login was without a token in the last 24 hours.").waitFor();
+  assert.equal(await page.locator(".overall a").count(), 5, "the first line does not fill the screen");
+  await page.screenshot({ path: "pictures/many-narrow.png" });
+  await page.getByRole("button", { name: "Show all 10 that are unhealthy", exact: true }).click();
+  await page.waitForFunction(() => document.querySelectorAll(".card").length === 10);
+  assert.equal(await page.locator(".card.unhealthy").count(), 10);
+  assert.equal(await page.getByLabel("Search").inputValue(), "unhealthy");
+  await page.getByLabel("Search").fill("central-07");
+  await page.waitForFunction(() => document.querySelectorAll(".card").length === 1);
+  await page.locator(".overall a").first().click();
+  await page.waitForFunction(() => document.querySelectorAll(".card").length === 30);
+  assert.equal(await page.getByLabel("Search").inputValue(), "", "a link leads to what the search had left out");
 }
 
 async function isCalm(set) {
@@ -167,17 +190,25 @@ async function isReadInOrder(set) {
   assert.match(await words("sentry"), /^Last 24 hours: without a token for 6 h, since /);
   assert.match(await words("slack"), /logged out for 3 h/);
   assert.equal(await words("figma"), "Last 24 hours: nothing recorded yet", "states of later versions");
+  const lapses = page.getByText("Without a token in the last 24 hours:");
+  assert.deepEqual(await lapses.getByRole("link").allTextContents(), ["notion", "sentry"], "one sees it at once, whoever it was");
   for (const level of ["Healthy", "Degraded", "Unhealthy", "Disabled"]) assert.ok(await page.locator(".level", { hasText: level }).count(), "each level has its word");
 }
 
 async function fits(set) {
-  await shown(set.context, everyState());
-  const page = await set.open();
-  for (const width of [1600, 1180, 768, 360, 320]) {
-    await page.setViewportSize({ width, height: 800 });
-    await page.locator(".past").first().waitFor();
-    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(over <= 0, `${over} px too wide at ${width} px`);
+  for (const state of [everyState, many]) {
+    await set.context.unrouteAll();
+    await shown(set.context, state());
+    const page = await set.open();
+    for (const width of [1600, 1180, 768, 360, 320]) {
+      await page.setViewportSize({ width, height: 800 });
+      await page.locator(".past").first().waitFor();
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(over <= 0, `${over} px too wide at ${width} px`);
+      const lapping = await page.locator(".hours").first().evaluate((hours) => hours.scrollHeight > hours.clientHeight);
+      assert.ok(!lapping, `the hours lie over the words below at ${width} px`);
+    }
+    await page.close();
   }
 }
 
@@ -185,6 +216,7 @@ export const access = [
   ["axe finds nothing in any state", passesAxe],
   ["axe finds nothing where there is nothing", passesAxeWhereThereIsNothing],
   ["the keyboard is enough", needsNoMouse],
+  ["what matters is found among many", findsWhatMatters],
   ["what ticks is not announced, and nothing moves for those who want that", isCalm],
   ["a screen reader hears what the drawings show", isReadInOrder],
   ["it fits on every screen", fits],

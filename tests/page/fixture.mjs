@@ -80,6 +80,17 @@ function begun(name) {
 /** A few that work. */
 export const wellState = () => sinceNow(() => ({ problems: [], servers: ["linear", "asana", "cloudflare"].map((name) => server(name)) }));
 
+/** Many, of long names; every third one is dead. */
+export const many = () => sinceNow(() => {
+  const dead = { level: "unhealthy", summary: "Refresh token expired - re-authentication required", action: "login", reason: "refresh_token_rejected" };
+  const name = (number) => `customer-success-analytics-eu-central-${String(number).padStart(2, "0")}`;
+  const servers = Array.from({ length: 30 }, (_, number) => server(name(number), {
+    url: `https://mcp-gateway.${name(number)}.internal.corporation.example/a/long/path/mcp?tenant=abcdef`,
+    ...(number % 3 === 0 && { token: null, health: dead, refresh: { state: "failed", next_attempt_at: null } }),
+  }));
+  return { problems: [], servers };
+});
+
 /** Markup wherever a server, a provider or a file can bring its own words. */
 export const hostile = () => sinceNow(() => {
   const markup = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';

@@ -181,6 +181,7 @@ async function switches(set) {
   await press(page, "Disable: demo");
   await page.locator("#server-demo.disabled").waitFor();
   await page.getByText("Not refreshed while disabled").waitFor();
+  await page.getByText("The server is disabled.", { exact: true }).waitFor();
   assert.equal((await set.running.server("demo")).health.admin_state, "disabled");
   await press(page.locator("#server-demo header"), "Enable: demo");
   await page.locator("#server-demo.healthy").waitFor();

@@ -28,6 +28,9 @@ async function looksLikeThis(set) {
   await page.setViewportSize({ width: 1180, height: 4000 });
   await page.locator("#server-zapier .past").waitFor();
   await picture(page, "every-state");
+  await page.emulateMedia({ forcedColors: "active" });
+  await picture(page, "forced-colors");
+  await page.emulateMedia({ forcedColors: "none" });
   await page.getByRole("button", { name: "Connect: linear", exact: true }).click();
   await page.getByRole("button", { name: "Journal: notion", exact: true }).click();
   await page.getByRole("button", { name: "Details: asana", exact: true }).click();

@@ -74,7 +74,7 @@ function say(said) {
 }
 
 function fail(name, error) {
-  set(name, { notice: { kind: "error", text: error.message, passes: error instanceof api.Unreachable } });
+  set(name, { notice: { text: error.message, passes: error instanceof api.Unreachable } });
 }
 
 /* What a person does. */

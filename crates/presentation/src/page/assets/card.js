@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { panel, PANELS } from "./panels.js";
 import { canSwitch, isUnattended, levelOf, nameOf } from "./server.js";
-import { distance, localized, now, spent, timeOfDay } from "./time.js";
+import { distance, inFull, localized, now, spent, timeOfDay } from "./time.js";
 import { timeline } from "./timeline.js";
 import { waiting } from "./waiting.js";
 
@@ -18,7 +18,7 @@ const LEVELS = {
   disabled: ["Disabled", "M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1Zm0 1.6a5.4 5.4 0 1 0 0 10.8A5.4 5.4 0 0 0 8 2.6ZM4.8 7.2h6.4v1.6H4.8Z"],
 };
 
-export function levelMark(level) {
+function levelMark(level) {
   const [word, path] = LEVELS[level] ?? LEVELS.degraded;
   return h("span", { class: `level ${level}` },
     h("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, h("path", { d: path, "fill-rule": "evenodd" })), word);
@@ -32,14 +32,14 @@ export function card(server, own, actions) {
     h("header", null,
       levelMark(level),
       h("h2", { id: `${id}-name` }, name),
-      h("span", { class: "url" }, server.url),
+      h("span", { class: "url", title: server.url }, server.url),
       h("div", { class: "actions" }, buttons(server, own, actions))),
     h("p", { class: "summary" }, localized(server.health.summary), " ",
       server.health.reason !== "ok" && h("a", { class: "reason", href: `/help#${server.health.reason}`, "aria-label": `Help on ${server.health.reason}` }, server.health.reason)),
     server.health.detail && h("p", { class: "detail" }, localized(server.health.detail)),
     needed(server),
     waiting(name, server, own, actions),
-    own.notice && h("p", { class: `notice ${own.notice.kind}`, role: own.notice.kind === "error" ? "alert" : "status" },
+    own.notice && h("p", { class: "notice error", role: "alert" },
       h("span", null, own.notice.text),
       h("button", { type: "button", class: "quiet", "aria-label": `Dismiss: the message on ${name}`, onclick: () => actions.dismiss(name) }, "Dismiss")),
     h("div", { class: "gauges" },
@@ -97,14 +97,12 @@ function life(server) {
   const bar = h("div", {
     class: over ? "life over" : "life", role: "img", "data-from": from, "data-to": to,
     vars: { "--spent": spent(from, to) },
-    "aria-label": `The token’s life: issued ${said(from)}, ${over ? "ended" : "ends"} ${said(to)}${next ? `, next refresh ${said(Date.parse(refresh.next_attempt_at))}` : ""}`,
+    "aria-label": `The token’s life: issued ${inFull(from)}, ${over ? "ended" : "ends"} ${inFull(to)}${next ? `, next refresh ${inFull(Date.parse(refresh.next_attempt_at))}` : ""}`,
   },
   h("span", { class: "point", title: "80 %: the refresh point", vars: { "--at": REFRESH_POINT } }),
   next > 0 && next <= 1 && h("span", { class: "next", title: "Next refresh", vars: { "--at": next } }));
   return [bar, h("p", { class: "words" }, upcoming(server), over ? " · ended " : " · ends ", distance(token.expires_at))];
 }
-
-const said = (at) => new Date(at).toLocaleString();
 
 function upcoming({ health, token, refresh, grant }) {
   if (health.admin_state === "disabled") return "Not refreshed while disabled";

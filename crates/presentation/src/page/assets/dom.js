@@ -89,6 +89,8 @@ function setProps(dom, before, after) {
     if (name === "key" || name === "made" || before[name] === value) continue;
     if (name.startsWith("on")) dom[name] = value ?? null;
     else if (name === "vars") for (const [key, part] of Object.entries(value ?? {})) dom.style.setProperty(key, part);
+    // What was typed is kept by the element, not by the attribute.
+    else if (name === "value") dom.value = value;
     else if (value === undefined || value === null || value === false) dom.removeAttribute(name);
     else dom.setAttribute(name, value === true ? "" : value);
   }

@@ -32,8 +32,11 @@ function journal({ own }) {
       h("td", { class: entry.result === "failed" ? "bad" : null }, `${entry.result === "failed" ? "✗" : "✓"} ${entry.result}`),
       h("td", null, spell(entry.duration_ms)),
       h("td", null, entry.trigger.replaceAll("_", " ")),
-      h("td", { class: "said" }, [entry.http_status, entry.oauth_error, entry.message].filter(Boolean).join(" · ")))))));
+      h("td", { class: "said" }, failure(entry)))))));
 }
+
+/** What an attempt came to, as far as it is known. */
+const failure = ({ http_status, oauth_error, message }) => [http_status, oauth_error, message].filter(Boolean).join(" · ");
 
 /** A text with a button that copies it. */
 export function copyable(text, label, actions) {
@@ -83,7 +86,7 @@ function details({ server }) {
     ["Client secret ends", login.client_secret_expires_at && timeOfDay(login.client_secret_expires_at)],
     ["Last attempt", refresh.last_attempt_at && timeOfDay(refresh.last_attempt_at)],
     ["Last success", refresh.last_success_at && timeOfDay(refresh.last_success_at)],
-    ["Last error", refresh.last_error && [refresh.last_error.http_status, refresh.last_error.oauth_error, refresh.last_error.message].filter(Boolean).join(" · ")],
+    ["Last error", refresh.last_error && failure(refresh.last_error)],
     ["Token set", token && `generation ${token.generation}, fingerprint ${token.fingerprint}`],
   ];
   return h("dl", null, facts.filter(([, fact]) => fact).map(([term, fact]) => h("div", { key: term }, h("dt", null, term), h("dd", null, fact))));

@@ -34,7 +34,7 @@ export function spell(ms) {
 }
 
 /** `in 12 min`, `3 h ago`. */
-export function relative(ms) {
+function relative(ms) {
   const distance = ms - now();
   if (Math.abs(distance) < SECOND) return "now";
   return distance > 0 ? `in ${spell(distance)}` : `${spell(-distance)} ago`;
@@ -44,17 +44,20 @@ export function relative(ms) {
 export function clock(ms, seconds = false) {
   const date = new Date(ms);
   const today = date.toDateString() === new Date(now()).toDateString();
-  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined });
+  const time = date.toLocaleTimeString([], { hour: "numeric", minute: "2-digit", second: seconds ? "2-digit" : undefined });
   return today ? time : `${date.toLocaleDateString([], { month: "short", day: "numeric" })}, ${time}`;
 }
 
 /** A full hour of the day: `6 PM`, `18`. */
 export const hourOfDay = (date) => date.toLocaleTimeString([], { hour: "numeric" });
 
+/** A moment with its day, for those who ask exactly. */
+export const inFull = (ms) => new Date(ms).toLocaleString();
+
 function moment(text, words, style) {
   const at = Date.parse(text);
   if (Number.isNaN(at)) return "–";
-  return h("time", { datetime: text, title: new Date(at).toLocaleString(), "data-as": style }, words(at));
+  return h("time", { datetime: text, title: inFull(at), "data-as": style }, words(at));
 }
 
 /** A moment as its distance, which ticks. */

@@ -38,12 +38,6 @@ function read({ from, to, spans, outages, attempts }) {
   };
 }
 
-/** Whether a login was without a token in that time, or not known to have had one at all. */
-export function coverage({ spans }) {
-  if (spans.some(({ state }) => state === "lapsed")) return "lapsed";
-  return spans.some(({ state }) => state === "valid") ? "whole" : "none";
-}
-
 /** The drawing with its sentence below. */
 export function timeline(told) {
   const past = read(told);

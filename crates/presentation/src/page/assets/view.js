@@ -5,10 +5,15 @@ import { addition, confirmation } from "./dialogs.js";
 import { h, memo } from "./dom.js";
 import { levelOf } from "./server.js";
 import { distance, localizedText, timeOfDay } from "./time.js";
-import { coverage } from "./timeline.js";
 
 /** From so many servers on, they can be searched. */
 const SEARCHED_FROM = 8;
+
+/** So many names are told at most; the others are found. */
+const NAMED_MAX = 5;
+
+/** What those are found by that were without a token. */
+const LAPSED = "without a token";
 
 const isStale = ({ link }) => link === "gone" || link === "closed";
 
@@ -47,41 +52,51 @@ function banner({ link, since, loaded }) {
 }
 
 /** What matters first: whether all is well, and if not, where. */
-function overall(all) {
+function overall(all, actions) {
   const enabled = all.filter(([, server]) => levelOf(server) !== "disabled");
   const bad = (level) => all.filter(([, server]) => levelOf(server) === level).map(([name]) => name);
   const [unhealthy, degraded] = [bad("unhealthy"), bad("degraded")];
   if (unhealthy.length) {
-    return ["unhealthy", [unhealthy.length === 1 ? "One server needs attention: " : `${unhealthy.length} servers need attention: `, links(unhealthy)]];
+    return ["unhealthy", [unhealthy.length === 1 ? "One server needs attention: " : `${unhealthy.length} servers need attention: `, links(unhealthy, "unhealthy", actions)]];
   }
-  if (degraded.length) return ["degraded", ["Everything works. Worth a look: ", links(degraded)]];
+  if (degraded.length) return ["degraded", ["Everything works. Worth a look: ", links(degraded, "degraded", actions)]];
+  if (!enabled.length) return ["disabled", [all.length === 1 ? "The server is disabled." : "All servers are disabled."]];
   return ["healthy", [enabled.length === 1 ? "The server is healthy." : `All ${enabled.length} servers are healthy.`]];
 }
 
-const links = (names) => names.map((name, index) => [index > 0 && ", ", h("a", { href: `#server-${name}` }, name)]);
+/** The first of `names` as links, and what finds all of them. */
+function links(names, search, actions) {
+  const rest = names.length - NAMED_MAX;
+  return [
+    names.slice(0, NAMED_MAX).map((name, index) => [index > 0 && ", ", h("a", { href: `#server-${name}`, onclick: () => actions.search("") }, name)]),
+    rest > 0 && [" and ", h("button", { type: "button", class: "text", "aria-label": `Show all ${names.length} that are ${search}`, onclick: () => actions.search(search) }, `${rest} more`)],
+  ];
+}
 
 /** Whether any login was without a token, once the last day of each is known. */
-function lapses(all, own) {
-  const days = all.map(([name]) => [name, own(name).timeline]);
-  if (days.some(([, timeline]) => !timeline)) return null;
-  const found = days.map(([name, timeline]) => [name, coverage(timeline)]);
-  const lapsed = found.filter(([, coverage]) => coverage === "lapsed").map(([name]) => name);
-  if (lapsed.length) return h("p", { class: "lapses bad" }, "Without a token in the last 24 hours: ", links(lapsed));
-  return found.some(([, coverage]) => coverage === "whole") && h("p", { class: "lapses" }, "No login was without a token in the last 24 hours.");
+function lapses(all, actions) {
+  const days = all.map(([name]) => actions.own(name).timeline);
+  if (!days.every(Boolean)) return null;
+  const lapsed = all.filter(([name]) => isLapsed(name, actions)).map(([name]) => name);
+  if (lapsed.length) return h("p", { class: "lapses bad" }, "Without a token in the last 24 hours: ", links(lapsed, LAPSED, actions));
+  return days.some(hadToken) && h("p", { class: "lapses" }, "No login was without a token in the last 24 hours.");
 }
+
+const isLapsed = (name, { own }) => own(name).timeline?.spans.some(({ state }) => state === "lapsed");
+const hadToken = ({ spans }) => spans.some(({ state }) => state === "valid");
 
 function servers(state, actions) {
   const all = [...state.servers].sort(([a], [b]) => (a < b ? -1 : 1));
-  const [level, words] = overall(all);
+  const [level, words] = overall(all, actions);
   const wanted = state.search.toLowerCase();
-  const shown = all.filter(([name, server]) => `${name} ${server.url} ${levelOf(server)}`.toLowerCase().includes(wanted));
+  const shown = all.filter(([name, server]) => `${name} ${server.url} ${levelOf(server)} ${isLapsed(name, actions) ? LAPSED : ""}`.toLowerCase().includes(wanted));
   return h("section", { id: "servers", tabindex: "-1", "aria-labelledby": "servers-title", key: "servers" },
     h("h2", { id: "servers-title", class: "unseen" }, "Servers"),
     h("p", { class: `overall ${level}`, role: "status" }, isStale(state) && "Last known: ", words),
-    lapses(all, actions.own),
-    all.length >= SEARCHED_FROM && h("div", { class: "row" },
+    lapses(all, actions),
+    (all.length >= SEARCHED_FROM || state.search) && h("div", { class: "row" },
       h("label", { for: "search" }, "Search"),
-      h("input", { id: "search", type: "search", oninput: (event) => actions.search(event.target.value) })),
+      h("input", { id: "search", type: "search", value: state.search, oninput: (event) => actions.search(event.target.value) })),
     shown.map(([name, server]) => memo(name, [server, actions.own(name), actions], card)),
     shown.length === 0 && h("p", { class: "words" }, "No server is like that."),
     [...state.own.values()].some(({ timeline }) => timeline) && h("ul", { class: "legend", "aria-label": "In the drawings of the last 24 hours" },

@@ -14,9 +14,9 @@ export function waiting(name, server, own, actions) {
     h("p", null, h("strong", null, "Login under way"), " since ", timeOfDay(login.began_at), ". It ends by itself ", distance(login.expires_at), "."),
     login.device && code(login.device, actions),
     named && !page && h("p", { class: "error" }, "What the provider names to go on at is not a web address: ", h("code", null, named)),
-    h("p", { class: "answers" },
-      login.flow_id && h("button", { type: "button", "aria-disabled": own.busy?.has("cancel-login") && "true", "aria-label": `Cancel login: ${name}`, onclick: () => actions.run(name, "cancel-login") }, "Cancel login"),
-      page && h("a", { class: "button main", href: page, target: "_blank", rel: "noopener noreferrer" }, "Open the provider’s page")),
+    h("p", { class: "row" },
+      page && h("a", { class: "button main", href: page, target: "_blank", rel: "noopener noreferrer" }, "Open the provider’s page"),
+      login.flow_id && h("button", { type: "button", "aria-disabled": own.busy?.has("cancel-login") && "true", "aria-label": `Cancel login: ${name}`, onclick: () => actions.run(name, "cancel-login") }, "Cancel login")),
     page && !login.device && [
       h("p", { class: "words" }, "Or open this address in another browser on this machine:"),
       copyable(page, `The provider’s page for ${name}`, actions),
