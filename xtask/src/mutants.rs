@@ -5,6 +5,7 @@
 
 mod keys;
 mod list;
+mod page;
 mod tray;
 
 use std::collections::BTreeSet;
@@ -29,7 +30,7 @@ struct Mutation {
 
 /// Every mutation there is.
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    list::MUTATIONS.iter().chain(keys::MUTATIONS).chain(tray::MUTATIONS)
+    list::MUTATIONS.iter().chain(keys::MUTATIONS).chain(page::MUTATIONS).chain(tray::MUTATIONS)
 }
 
 /// How it went.

@@ -574,25 +574,4 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         instead: r"calm(from, to) < ENOUGH * 1_000;",
         noticed_by: &["everfresh-testkit"],
     },
-    Mutation {
-        what: "take a cookie of the page whoever signed it",
-        file: "crates/presentation/src/cookie.rs",
-        text: r"        is_ours && until",
-        instead: r"        (is_ours || !tag.is_empty()) && until",
-        noticed_by: &["everfresh-presentation"],
-    },
-    Mutation {
-        what: "let a cookie of the page last for ever",
-        file: "crates/presentation/src/cookie.rs",
-        text: r"now < until && until <= now.after(LIFETIME)",
-        instead: r"now < until || until <= now.after(LIFETIME)",
-        noticed_by: &["everfresh-presentation"],
-    },
-    Mutation {
-        what: "sign the page's cookies with no key",
-        file: "crates/presentation/src/cookie.rs",
-        text: r#"mac(local_key, KEY, "")"#,
-        instead: r#"mac(&local_key[..0], KEY, "")"#,
-        noticed_by: &["everfresh-presentation"],
-    },
 ];

@@ -97,7 +97,7 @@ async fn listeners_hear_that_a_login_begins_and_ends() {
     let world = World::new(Behaviour::default()).await;
     let mut heard = world.app.events().subscribe(None).live;
     let mut pending = async || {
-        let event = heard.recv().await.unwrap();
+        let event = tokio::time::timeout(Duration::from_secs(1), heard.recv()).await.expect("it is told").unwrap();
         assert_eq!((&event.grant, &event.kind), (&grant(), &PublicEventKind::ServersChanged));
         world.app.server(&grant()).unwrap().pending_login.map(|login| login.flow)
     };
