@@ -291,7 +291,7 @@ async fn keys_are_made_and_changed_over_the_api() {
 #[tokio::test]
 async fn a_key_is_opened_and_shut_with_its_secret_and_for_its_holder() {
     let home = home().await;
-    let holder = json!({ "client": "cursor", "file": "/home/me/.cursor/mcp.json" });
+    let holder = json!({ "client": "cursor", "file": "/u/.cursor/mcp.json" });
     let wish = json!({ "name": "cursor", "servers": ["demo"], "holder": holder });
     let made = home.post("/api/v1/keys", &wish).await.json();
     let secret = made["secret"].as_str().unwrap().to_owned();
