@@ -14,26 +14,26 @@ const LIMIT: Duration = Duration::from_secs(20);
 const CLAUDE: &str = "{\n  \"numStartups\": 3,\n  \"mcpServers\": {\n    \"demo\": { \"type\": \"http\", \"url\": \"https://demo.example/mcp\" },\n    \"files\": { \"command\": \"files\" }\n  }\n}\n";
 
 /// A home folder, and a daemon with the protected server as `demo`, logged in to.
-struct Stage {
-    world: World,
+pub(crate) struct Stage {
+    pub(crate) world: World,
     /// It runs as long as this does.
-    _daemon: Daemon,
-    home: TempDir,
+    pub(crate) daemon: Daemon,
+    pub(crate) home: TempDir,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::with_lifetime(Duration::from_secs(600)).await;
         let daemon = world.daemon().await;
         world.log_in(&daemon, "demo").await;
-        Self { world, _daemon: daemon, home: tempfile::tempdir().unwrap() }
+        Self { world, daemon, home: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -41,14 +41,24 @@ impl Stage {
     }
 
     /// Runs `connect` with these words.
-    async fn connect(&self, words: &str) -> Ran {
-        let mut command = daemon::command(self.world.folder());
-        command.env("HOME", self.home.path()).env("USERPROFILE", self.home.path()).current_dir(self.home.path());
-        command.arg("connect").args(words.split_whitespace()).output().await.unwrap().into()
+    pub(crate) async fn connect(&self, words: &str) -> Ran {
+        self.run(&format!("connect {words}")).await
+    }
+
+    /// Runs a command.
+    pub(crate) async fn run(&self, words: &str) -> Ran {
+        Self::run_in(&self.world, &self.home, words).await
+    }
+
+    /// Runs a command in this home folder.
+    pub(crate) async fn run_in(world: &World, home: &TempDir, words: &str) -> Ran {
+        let mut command = daemon::command(world.folder());
+        command.env("HOME", home.path()).env("USERPROFILE", home.path()).current_dir(home.path());
+        command.args(words.split_whitespace()).output().await.unwrap().into()
     }
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -87,7 +97,7 @@ async fn a_client_gets_in_by_what_is_written() {
     assert!(ran.stdout.contains("already connected"), "{ran:?}");
     assert_eq!((read(&file), names(stage.home.path())), (once, beside));
     let overview = stage.connect("-o json").await.expect(0).json();
-    let connected = json!([{ "name": "demo", "server": "demo", "transport": "http" }]);
+    let connected = json!([{ "name": "demo", "server": "demo", "transport": "http", "full_key": false }]);
     assert_eq!(overview["clients"][0]["connected"], connected, "{overview}");
     stage.connect("--remove claude-code demo").await.expect(0);
     let left: Value = serde_json::from_str(&read(&file)).unwrap();
@@ -124,13 +134,13 @@ async fn nothing_is_changed_that_was_not_to_be() {
     let key = read(&stage.world.folder().join("data/local-key"));
     let file = stage.write(".cursor/mcp.json", "{\n  \"mcpServers\": {}\n}\n");
     let ran = stage.connect("cursor demo --dry-run").await.expect(0);
-    assert!(ran.stdout.contains("+    \"demo\": {") && ran.stdout.contains("<local key>"), "{ran:?}");
+    assert!(ran.stdout.contains("+    \"demo\": {") && ran.stdout.contains("Bearer <key>"), "{ran:?}");
     assert!(!ran.stdout.contains(key.trim()), "a difference shows no key");
     let ran = stage.connect("--print cursor demo").await.expect(0);
-    assert!(
-        ran.stdout.contains(key.trim()) && ran.stderr.contains("keep it to yourself"),
-        "what is to be pasted has it"
-    );
+    assert!(ran.stdout.contains("Bearer <key>") && !ran.stdout.contains(key.trim()), "{ran:?}");
+    assert!(ran.stderr.contains("everfresh key add cursor --server demo"), "it says where the key comes from: {ran:?}");
+    let keys = stage.daemon.run(&["key", "list", "-o", "json"]).await.expect(0).json();
+    assert_eq!(keys["keys"], json!([]), "nothing was made");
     let generic = stage.connect("--print generic demo").await.expect(0);
     assert!(generic.stdout.contains("stdio") && !generic.stdout.contains(key.trim()), "{generic:?}");
     let ran = stage.connect("cursor demp").await.expect(5);

@@ -47,6 +47,7 @@ async fn where_all_is_well_doctor_says_so_and_spends_nothing() {
         "master key",
         "proxies",
         "clock",
+        "client files",
     ];
     expect(&report, None, &own.map(|check| (check, "ok")));
     let of_server = ["login", "server", "provider", "token endpoint", "client", "answer"];

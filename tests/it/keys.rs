@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use everfresh_e2e::daemon::{client, command};
-use everfresh_e2e::{Daemon, Ran, StdioClient, World, until};
+use everfresh_e2e::{Daemon, Ran, Reply, Scripted, StdioClient, World, until};
 use everfresh_testkit::canary;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -144,6 +144,27 @@ async fn another_local_key_is_in_force_at_once_for_all_who_find_it() {
     let refused = run_with(world.folder(), "given-by-the-environment", &["key", "rotate"]).await.expect(8);
     assert!(refused.stderr.contains("EVERFRESH_KEY; change it there"), "{refused:?}");
     daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_the_port_of_a_daemon_that_died_is_shown_no_key() {
+    let world = World::with_lifetime(LIFETIME).await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    let address = daemon.base_url.strip_prefix("http://").unwrap().to_owned();
+    daemon.kill().await;
+    assert!(world.folder().join("data/daemon.json").exists(), "it died without a word");
+    // Another user's program, which answers whatever it is asked.
+    let imposter = Scripted::start_at(&address, |_| Reply::status(200)).await;
+    let listed = world.run(&["list", "-o", "json"]).await.expect(0).json();
+    assert_eq!(listed["servers"][0]["name"], "demo", "the folder itself is asked: {listed}");
+    world.run(&["token", "demo"]).await.expect(0);
+    world.run(&["key", "list"]).await.expect(0);
+    assert_eq!(imposter.seen().len(), 0, "nobody came by");
+    let refused = world.run(&["--listen", &address, "list"]).await.expect(8);
+    assert!(refused.stderr.contains("is not the daemon of") && refused.stderr.contains("--data-dir"), "{refused:?}");
+    let shown = imposter.seen().iter().filter(|asked| asked.header("x-everfresh-key").is_some()).count();
+    assert_eq!((imposter.seen().len(), shown), (1, 0), "it was asked whether it lives, and shown no key");
 }
 
 /// Rotates the local key and dies at `call` for the `number`-th time; whether it died.

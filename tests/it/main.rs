@@ -6,6 +6,7 @@
 mod bad_input;
 mod command_line;
 mod connect;
+mod connect_keys;
 mod corporate;
 mod disconnect;
 mod doctor;

@@ -83,7 +83,12 @@ impl Drop for Scripted {
 impl Scripted {
     /// Answers every request with what `script` says.
     pub async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    /// The same at an address that is free.
+    pub async fn start_at(address: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the port is free");
         let url = format!("http://{}/mcp", listener.local_addr().expect("it has an address"));
         let (log, script) = (Arc::new(Mutex::new(Log::default())), Arc::new(script));
         let kept = Arc::clone(&log);

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use everfresh_domain::key::LIMITED_PREFIX;
-use everfresh_domain::{KeyHash, KeyName, KeyScope, LimitedKey, Secret, Timestamp};
+use everfresh_domain::key::{InvalidScope, LIMITED_PREFIX};
+use everfresh_domain::{GrantId, KeyHash, KeyHolder, KeyName, KeyScope, LimitedKey, Secret, Timestamp};
 use tokio::sync::Mutex;
 
 use crate::ports::{Clock, Entropy, KeyFileError, KeyFiles};
@@ -38,6 +38,9 @@ pub enum KeyError {
     /// The full key is not ours to change.
     #[error("the local key is given to the daemon by EVERFRESH_KEY; change it there, and start the daemon again")]
     LocalKeyIsGiven,
+    /// The key cannot open that.
+    #[error(transparent)]
+    Scope(#[from] InvalidScope),
     /// They could not be read or kept.
     #[error(transparent)]
     Files(#[from] KeyFileError),
@@ -71,6 +74,8 @@ pub struct NewKey {
     pub lifetime: Option<Duration>,
     /// Whether it takes the place of the key of that name, whose secret ends.
     pub replaces: bool,
+    /// The client that it is made for, where it is for one.
+    pub holder: Option<KeyHolder>,
 }
 
 /// A limited key, as its owner sees it.
@@ -95,6 +100,12 @@ pub struct Held {
 impl Held {
     fn new(key: LimitedKey) -> Arc<Self> {
         Arc::new(Self { key, last_used_ms: AtomicI64::new(NEVER) })
+    }
+
+    /// The same secret, used as it was, for another scope.
+    fn reaching(&self, scope: KeyScope) -> Arc<Self> {
+        let last_used_ms = AtomicI64::new(self.last_used_ms.load(Ordering::Relaxed));
+        Arc::new(Self { key: LimitedKey { scope, ..self.key.clone() }, last_used_ms })
     }
 
     fn view(&self, now: Timestamp) -> KeyView {
@@ -207,8 +218,8 @@ impl KeyRing {
         let (secret, now) = (self.limited_secret(), self.clock.now());
         let expires_at = new.lifetime.map(|lifetime| now.after(lifetime));
         let hash = KeyHash::of(secret.expose());
-        let held =
-            Held::new(LimitedKey { name: new.name.clone(), scope: new.scope, hash, created_at: now, expires_at });
+        let NewKey { name, scope, holder, .. } = new.clone();
+        let held = Held::new(LimitedKey { name, scope, hash, created_at: now, expires_at, holder });
         let mut limited = self.table.load().limited.clone();
         match limited.iter().position(|held| held.key.name == new.name) {
             Some(_) if !new.replaces => return Err(KeyError::NameTaken(new.name)),
@@ -232,6 +243,19 @@ impl KeyRing {
         self.put_limited(&editing, limited).await?;
         tracing::info!(key = %name, "a limited key has another secret");
         Ok((held.view(now), secret))
+    }
+
+    /// Lets a limited key open these logins and no others, or all where there are none. Its secret stays.
+    pub async fn change_servers(&self, name: &KeyName, servers: Vec<GrantId>) -> Result<KeyView, KeyError> {
+        let editing = self.editing.lock().await;
+        let mut limited = self.table.load().limited.clone();
+        let place = place_of(&limited, name)?;
+        let scope = limited[place].key.scope.over(servers)?;
+        let held = limited[place].reaching(scope);
+        limited[place] = Arc::clone(&held);
+        self.put_limited(&editing, limited).await?;
+        tracing::info!(key = %name, scope = %held.key.scope, "a limited key opens other logins");
+        Ok(held.view(self.clock.now()))
     }
 
     /// Removes a limited key; it opens nothing from here on.

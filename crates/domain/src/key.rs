@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::ids::{AccountName, GrantId, KeyName};
+use crate::secret::Fingerprint;
 use crate::time::Timestamp;
 
 /// What every limited key begins with, so that people, secret scanners and everfresh itself tell it
@@ -34,6 +35,13 @@ impl KeyHash {
     /// The digest, to make other keys from.
     pub fn bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
+    }
+
+    /// By what the key may be spoken of: the fingerprint of its text as a [`Secret`](crate::Secret).
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut kept = [0; Fingerprint::LENGTH];
+        kept.copy_from_slice(&self.0[..Fingerprint::LENGTH]);
+        Fingerprint::from_bytes(kept)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -126,6 +134,11 @@ impl KeyScope {
         Ok(Self { servers, account, right })
     }
 
+    /// The same account and right over other logins: over `servers`, or over all where there are none.
+    pub fn over(&self, servers: impl IntoIterator<Item = GrantId>) -> Result<Self, InvalidScope> {
+        Self::new(servers, self.account.clone(), self.right)
+    }
+
     /// The login that serves a request for `asked`; `None` where this key does not open it.
     pub fn grant(&self, asked: &GrantId) -> Option<GrantId> {
         let served = match &self.account {
@@ -179,6 +192,61 @@ impl fmt::Display for KeyScope {
     }
 }
 
+/// Who holds a key, for whom it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "HolderText")]
+pub struct KeyHolder {
+    client: String,
+    file: String,
+}
+
+/// A holder as it is kept.
+#[derive(Deserialize)]
+struct HolderText {
+    client: String,
+    file: String,
+}
+
+/// What is no holder's name or file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} of a key's holder is empty, longer than {max} bytes, or holds control characters", max = KeyHolder::TEXT_MAX)]
+pub struct InvalidHolder {
+    what: &'static str,
+}
+
+impl KeyHolder {
+    /// The longest name and the longest path, in bytes.
+    pub const TEXT_MAX: usize = 4096;
+
+    /// The client by that name, which has its key in that file.
+    pub fn new(client: String, file: String) -> Result<Self, InvalidHolder> {
+        for (what, text) in [("the client", &client), ("the file", &file)] {
+            if text.is_empty() || text.len() > Self::TEXT_MAX || text.chars().any(char::is_control) {
+                return Err(InvalidHolder { what });
+            }
+        }
+        Ok(Self { client, file })
+    }
+
+    /// The client, as `everfresh connect` knows it.
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// The file of that client in which the key is.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+impl TryFrom<HolderText> for KeyHolder {
+    type Error = InvalidHolder;
+
+    fn try_from(text: HolderText) -> Result<Self, InvalidHolder> {
+        Self::new(text.client, text.file)
+    }
+}
+
 /// A limited key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitedKey {
@@ -192,6 +260,9 @@ pub struct LimitedKey {
     pub created_at: Timestamp,
     /// When it ends, if ever.
     pub expires_at: Option<Timestamp>,
+    /// The client that it was made for; `None` for one that its owner made by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<KeyHolder>,
 }
 
 impl LimitedKey {
@@ -285,9 +356,29 @@ mod tests {
     }
 
     #[test]
+    fn another_scope_of_a_key_keeps_its_account_and_right() {
+        let bound = KeyScope::new([grant("github")], Some("work".parse().unwrap()), KeyRight::Tokens).unwrap();
+        let moved = bound.over([grant("linear")]).unwrap();
+        assert_eq!(moved.to_string(), "send requests to, and read tokens of, linear@work");
+        assert!(bound.over([grant("linear@home")]).is_err());
+    }
+
+    #[test]
+    fn a_holder_is_told_in_one_line() {
+        let long = "x".repeat(KeyHolder::TEXT_MAX + 1);
+        for (client, file, what) in
+            [("", "/f", "the client"), ("a\nb", "/f", "the client"), ("a", "", "the file"), ("a", &long, "the file")]
+        {
+            let error = KeyHolder::new(client.to_owned(), file.to_owned()).unwrap_err();
+            assert!(error.to_string().starts_with(what), "{error}");
+        }
+        assert!(serde_json::from_str::<KeyHolder>(r#"{"client":"a","file":"\u001b"}"#).is_err());
+    }
+
+    #[test]
     fn a_rotated_key_lives_as_long_again() {
         let (name, scope, hash) = ("ci".parse().unwrap(), scope(&[], None), KeyHash::of("a"));
-        let key = LimitedKey { name, scope, hash, created_at: NOW, expires_at: Some(NOW.after(DAY)) };
+        let key = LimitedKey { name, scope, hash, created_at: NOW, expires_at: Some(NOW.after(DAY)), holder: None };
         assert!(!key.is_over(NOW.after(DAY - Duration::from_millis(1))) && key.is_over(NOW.after(DAY)));
         let later = NOW.after(DAY * 3);
         let rotated = key.rotated(KeyHash::of("b"), later);
@@ -301,10 +392,16 @@ mod tests {
     #[test]
     fn a_stored_key_comes_back_as_it_was_and_shows_no_hash() {
         let (name, scope) = ("ci".parse().unwrap(), scope(&["github@work"], None));
-        let key = LimitedKey { name, scope, hash: KeyHash::of("a"), created_at: NOW, expires_at: None };
+        let holder = KeyHolder::new("cursor".to_owned(), "/u/.cursor/mcp.json".to_owned()).ok();
+        let key = LimitedKey { name, scope, hash: KeyHash::of("a"), created_at: NOW, expires_at: None, holder };
         let text = serde_json::to_string(&key).unwrap();
         assert_eq!(serde_json::from_str::<LimitedKey>(&text).unwrap(), key);
         assert!(!format!("{key:?}").contains("ca978112"), "{key:?}");
+        assert_eq!(key.hash.fingerprint(), crate::Secret::new("a").fingerprint());
+        let of_nobody = LimitedKey { holder: None, ..key };
+        let text = serde_json::to_string(&of_nobody).unwrap();
+        assert!(!text.contains("holder"), "{text}");
+        assert_eq!(serde_json::from_str::<LimitedKey>(&text).unwrap(), of_nobody);
         for wrong in ["\"\"", "\"zz\"", &format!("\"{}\"", "g".repeat(64)), &format!("\"{}\"", "é".repeat(32))] {
             assert!(serde_json::from_str::<KeyHash>(wrong).is_err(), "{wrong}");
         }

@@ -37,7 +37,7 @@ pub use grant::{Binding, GrantFacts, GrantRecord, LoginEnd};
 pub use health::{AdminState, Health, HealthAction, Level, Reason};
 pub use ids::{AccountName, AttemptId, Generation, GrantId, KeyName, ServerName};
 pub use import::{Imported, NotUndoable};
-pub use key::{KeyHash, KeyRight, KeyScope, LimitedKey};
+pub use key::{KeyHash, KeyHolder, KeyRight, KeyScope, LimitedKey};
 pub use notice::{Concern, Notice, NoticeId, NoticeKind, NoticePolicy, Situation};
 pub use policy::Policy;
 pub use profile::Profile;

@@ -109,7 +109,7 @@ pub(crate) enum Command {
     Key(Key),
     /// Print how a client reaches a server.
     #[command(after_help = help::URL)]
-    Url(Name),
+    Url(Url),
     /// Write servers into a client's configuration; alone, show which clients have which.
     Connect(Box<Connect>),
     /// Serve a client that speaks stdio only: forwards to a server, and starts the daemon if none
@@ -171,6 +171,15 @@ pub(crate) struct Name {
     /// NAME or NAME@ACCOUNT.
     #[arg(add = ArgValueCandidates::new(completion::names))]
     pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Url {
+    #[command(flatten)]
+    pub(crate) server: Name,
+    /// Make a limited key by this name, and print the URL with it in place of the local key.
+    #[arg(long = "for", value_name = "WHOM")]
+    pub(crate) whom: Option<String>,
 }
 
 #[derive(Debug, Args)]

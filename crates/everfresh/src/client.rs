@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::alive;
 use crate::cli::Global;
 use crate::compose;
 use crate::exit::{Exit, Failure};
@@ -48,7 +49,7 @@ pub(crate) struct Api {
     key: String,
 }
 
-/// The daemon of this data folder, if one runs.
+/// The daemon of this data folder, if one runs; where an address and a key are given, the one that is there.
 pub(crate) async fn running_daemon(global: &Global, paths: &Paths) -> Option<String> {
     let told = std::fs::read(paths.daemon()).ok().and_then(|json| serde_json::from_slice::<DaemonFile>(&json).ok());
     let base_url = match (global.listen, told) {
@@ -56,8 +57,17 @@ pub(crate) async fn running_daemon(global: &Global, paths: &Paths) -> Option<Str
         (None, Some(told)) => told.base_url,
         (None, None) => return None,
     };
+    let is_given = global.listen.is_some() && local_key::is_given();
+    if !is_given && !alive::is_held(paths) {
+        return None;
+    }
+    answers(&base_url).await.then_some(base_url)
+}
+
+/// Whether something at `base_url` says that it lives.
+async fn answers(base_url: &str) -> bool {
     let alive = http_client().get(format!("{base_url}/healthz")).timeout(ALIVE).send().await;
-    alive.is_ok_and(|answer| answer.status().is_success()).then_some(base_url)
+    alive.is_ok_and(|answer| answer.status().is_success())
 }
 
 /// The daemon of this data folder and the key that it wants, if one runs.
@@ -69,11 +79,19 @@ pub(crate) async fn daemon(global: &Global, paths: &Paths) -> Result<Option<(Str
     }
 }
 
-/// Refuses a `--listen` at which nobody answers where the data folder's daemon is at another address:
-/// that one holds the store.
+/// Refuses a `--listen` at which the data folder's daemon is not: where it is at another address, it holds
+/// the store, and where another one answers, that one's logins are meant.
 async fn elsewhere(global: &Global, paths: &Paths) -> Result<(), Failure> {
     let Some(address) = global.listen else { return Ok(()) };
     match running_daemon(&Global { listen: None, ..global.clone() }, paths).await {
+        None if answers(&format!("http://{address}")).await => {
+            let text = format!(
+                "what answers at {address} is not the daemon of {}, and is shown no key of it: name its own data folder \
+                 with --data-dir, or give its key in EVERFRESH_KEY",
+                paths.data.display()
+            );
+            Err(Failure::new(Exit::Refused, text))
+        }
         None => Ok(()),
         Some(base_url) => {
             let text = format!(
@@ -167,6 +185,10 @@ impl Api {
 
     pub(crate) async fn post(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         self.call(Method::POST, path, body).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Result<Value, Failure> {
+        self.call(Method::PATCH, path, Some(body)).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {

@@ -89,10 +89,12 @@ URL are better off with: everfresh url linear";
 
 /// Of `url`.
 pub(crate) const URL: &str = "\
-Example:
+Examples:
+  everfresh url linear --for raycast
   everfresh url linear
 
-The URL on stdout has the local key in it: it opens your logins on this machine, so keep it to yourself.";
+With --for the URL on stdout has a key of that client's own in it, which may send requests to this server and
+no more. Without, it has the local key, which opens all your logins on this machine: keep it to yourself.";
 
 /// Of `stdio`.
 pub(crate) const STDIO: &str = "\

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use everfresh_domain::KeyName;
 use everfresh_domain::ids::InvalidName;
+use everfresh_domain::{KeyName, Secret};
 use serde_json::{Value, json};
 
 use crate::cli::Output;
@@ -75,19 +75,12 @@ pub(crate) async fn run(api: &Api, paths: &Paths, command: Key) -> Result<Exit, 
         Key::Show => show(api, paths).await,
         Key::Rotate { name: Some(name) } => rotate(api, &name).await,
         Key::Rotate { name: None } => rotate_local(api).await,
-        Key::Remove { name } => {
-            api.delete(&path_of(&name)?).await?;
-            output::line(format!("{name}: removed; it opens nothing any more"));
-            Ok(Exit::Done)
-        }
+        Key::Remove { name } => remove(api, &name).await,
     }
 }
 
 /// Makes a limited key: what the API says of it, with its `secret`.
-///
-/// For whoever sets up a client: a key of the client's name, over the servers it is to reach, with
-/// `replace`, so that setting it up again leaves one key and not two.
-pub(crate) async fn make(api: &Api, add: &Add) -> Result<Value, Failure> {
+async fn make(api: &Api, add: &Add) -> Result<Value, Failure> {
     let wish = json!({
         "name": add.name,
         "servers": add.server,
@@ -99,8 +92,25 @@ pub(crate) async fn make(api: &Api, add: &Add) -> Result<Value, Failure> {
     api.post("/api/v1/keys", Some(wish)).await
 }
 
+/// Makes a key that may send requests to one server, for whoever is to have it: its secret and its words.
+pub(crate) async fn make_for(api: &Api, whom: &str, server: &str) -> Result<(Secret, String), Failure> {
+    let add = Add {
+        name: whom.to_owned(),
+        server: vec![server.to_owned()],
+        account: None,
+        data_plane_only: true,
+        allow_token: false,
+        expires: None,
+        replace: false,
+        output: Output::Table,
+    };
+    let made = make(api, &add).await?;
+    let words = format!("The key {whom} may {}.", output::text(&made["key"]["may"]));
+    Ok((Secret::new(output::text(&made["secret"])), words))
+}
+
 /// The API's path of a key, if its name is one.
-fn path_of(name: &str) -> Result<String, Failure> {
+pub(crate) fn path_of(name: &str) -> Result<String, Failure> {
     let name: KeyName = name.parse().map_err(|error: InvalidName| Failure::new(Exit::Usage, error.to_string()))?;
     Ok(format!("/api/v1/keys/{name}"))
 }
@@ -134,20 +144,48 @@ async fn list(api: &Api, format: Output) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let now = crate::commands::now();
-    let mut table = output::table(["NAME", "MAY", "MADE", "LAST USED", "ENDS"]);
+    let mut table = output::table(["NAME", "MAY", "MADE", "LAST USED", "ENDS", "IN THE FILE OF"]);
     for key in &keys {
         let end = &key["expires_at"];
         let end = if end.is_null() { "never".to_owned() } else { output::relative(now, end) };
-        let cells: [comfy_table::Cell; 5] = [
+        let cells: [comfy_table::Cell; 6] = [
             output::text(&key["name"]).into(),
             output::text(&key["may"]).into(),
             output::relative(now, &key["created_at"]).into(),
             output::relative(now, &key["last_used_at"]).into(),
             end.into(),
+            holder(key).into(),
         ];
         table.add_row(cells);
     }
     output::print(&table);
+    Ok(Exit::Done)
+}
+
+/// The client that a key was made for, and its file.
+fn holder(key: &Value) -> String {
+    match (key["holder"]["client"].as_str(), key["holder"]["file"].as_str()) {
+        (Some(client), Some(file)) => format!("{client}: {file}"),
+        _ => "-".to_owned(),
+    }
+}
+
+/// How a client gets its key back, where one was made for it by `connect`.
+fn connect_anew(key: &Value) -> Option<String> {
+    let (client, file) = (key["holder"]["client"].as_str()?, key["holder"]["file"].as_str()?);
+    let servers: Vec<&str> = key["servers"].as_array()?.iter().filter_map(Value::as_str).collect();
+    Some(format!("everfresh connect {client} {} --transport http --file \"{file}\"", servers.join(" ")))
+}
+
+async fn remove(api: &Api, name: &str) -> Result<Exit, Failure> {
+    let path = path_of(name)?;
+    let listed = api.get("/api/v1/keys").await?;
+    let key = listed["keys"].as_array().into_iter().flatten().find(|key| key["name"] == name);
+    api.delete(&path).await?;
+    output::line(format!("{name}: removed; it opens nothing any more"));
+    if let Some(command) = key.and_then(connect_anew) {
+        output::note(format!("It was made for a client, which gets in no more. Another one is made by: {command}"));
+    }
     Ok(Exit::Done)
 }
 
@@ -175,14 +213,22 @@ async fn rotate(api: &Api, name: &str) -> Result<Exit, Failure> {
     let made = api.post(&format!("{}/rotate", path_of(name)?), None).await?;
     output::note(format!("The key {name} has another secret; the one before opens nothing any more. Shown this once:"));
     output::line(output::text(&made["secret"]));
+    if let Some(command) = connect_anew(&made["key"]) {
+        output::note(format!(
+            "It is of a client, which has the one before in its file. Give it this one with: {command}"
+        ));
+    }
     Ok(Exit::Done)
 }
 
 async fn rotate_local(api: &Api) -> Result<Exit, Failure> {
     let made = api.post("/api/v1/local-key/rotate", None).await?;
     output::note("There is another local key; the one before opens nothing any more, and the page is closed.");
-    output::note("Commands and `everfresh stdio` find it by themselves. Clients that have the one before in their");
-    output::note("settings must be given this one: everfresh connect, or everfresh url NAME.");
+    output::note(
+        "Commands and `everfresh stdio` find it by themselves, and limited keys stay, those of connected clients",
+    );
+    output::note("among them. What has the one before in its settings is better off with a key of its own: everfresh");
+    output::note("connect CLIENT NAME, everfresh url NAME --for WHOM, or everfresh key add.");
     if std::env::var_os(local_key::VARIABLE).is_some() {
         output::note(format!("{} in this environment still holds the one before.", local_key::VARIABLE));
     }

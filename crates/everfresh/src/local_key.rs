@@ -27,6 +27,11 @@ pub(crate) fn find(paths: &Paths) -> Result<Option<String>, Failure> {
     }
 }
 
+/// Whether the environment holds a key.
+pub(crate) fn is_given() -> bool {
+    of_environment().is_some()
+}
+
 /// The limited key of the environment, if it is one.
 pub(crate) fn limited() -> Option<String> {
     of_environment().filter(|key| is_limited(key))

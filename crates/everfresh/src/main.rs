@@ -2,6 +2,7 @@
 //!
 //! The binary parses, composes and exits; nothing is decided here.
 
+mod alive;
 mod backup;
 mod cli;
 mod client;

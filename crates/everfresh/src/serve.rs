@@ -1,5 +1,6 @@
 //! The daemon: start, ready line, reload, drain.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -11,6 +12,7 @@ use notify::{RecursiveMode, Watcher};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::alive;
 use crate::cli::Global;
 use crate::compose::{self, Running};
 use crate::config::Config;
@@ -62,7 +64,7 @@ pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure>
     let server = Server::start(&listeners, running.surfaces.clone(), threads).map_err(failed)?;
     drop(listeners);
     running.surfaces.notices.watch();
-    announce(paths, address, key_origin);
+    let _alive = announce(paths, address, key_origin);
     sd::ready(&running.application);
     sd::keep_told(&running.application);
     running.application.attend().await;
@@ -108,19 +110,22 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Says that the daemon is ready: to whoever started it, and to commands of this data folder.
-fn announce(paths: &Paths, address: SocketAddr, key_origin: String) {
+/// Says that the daemon is ready: to whoever started it, and to commands of this data folder, which believe
+/// it while the file is held.
+fn announce(paths: &Paths, address: SocketAddr, key_origin: String) -> Option<File> {
+    let untold =
+        |error: std::io::Error| tracing::warn!(%error, "commands will not find this daemon by its data folder");
+    let alive = alive::hold(paths).map_err(untold).ok();
     let base_url = format!("http://{address}");
     let told = DaemonFile { base_url: base_url.clone(), pid: std::process::id(), key: Some(key_origin) };
     let json = serde_json::to_vec(&told).unwrap_or_default();
-    if let Err(error) = files::write_private(&paths.daemon(), &json) {
-        tracing::warn!(%error, "commands will not find this daemon by its data folder");
-    }
+    files::write_private(&paths.daemon(), &json).unwrap_or_else(untold);
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "listening on {base_url}").and_then(|()| out.flush());
     // Nobody may be reading.
     drop(written);
     tracing::info!(url = base_url, "listening");
+    alive
 }
 
 /// Takes over a new version of the configuration file, or says why not.

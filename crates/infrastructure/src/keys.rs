@@ -122,7 +122,7 @@ mod tests {
     fn key(name: &str) -> LimitedKey {
         let scope = KeyScope::new(["linear".parse().unwrap()], None, KeyRight::Tokens).unwrap();
         let (hash, created_at) = (KeyHash::of(name), Timestamp::from_millis(1_795_000_000_000));
-        LimitedKey { name: name.parse().unwrap(), scope, hash, created_at, expires_at: None }
+        LimitedKey { name: name.parse().unwrap(), scope, hash, created_at, expires_at: None, holder: None }
     }
 
     #[tokio::test]

@@ -145,6 +145,7 @@ impl From<KeyError> for Problem {
             KeyError::NameTaken(_) => (StatusCode::CONFLICT, "name-taken", "Name taken"),
             KeyError::TooMany => (StatusCode::CONFLICT, "too-many-keys", "Too many keys"),
             KeyError::LocalKeyIsGiven => (StatusCode::CONFLICT, "key-given", "Given by the environment"),
+            KeyError::Scope(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid key"),
             KeyError::Files(_) => (StatusCode::INSUFFICIENT_STORAGE, "store", "The store failed"),
         };
         Self::new(status, name, title, error.to_string())

@@ -1,7 +1,7 @@
 //! Where the daemon is and which key it wants: looked up anew for every connection, since a daemon
 //! that starts again may have another port and another key.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +10,9 @@ use everfresh_domain::Secret;
 use serde::Deserialize;
 
 use crate::model::Absence;
+
+/// The file of the full local key, in the data folder.
+const LOCAL_KEY: &str = "local-key";
 
 /// What a running daemon says of itself in its data folder, as far as it matters here.
 #[derive(Deserialize)]
@@ -51,23 +54,40 @@ impl Seeker {
         };
         let named = self.listen.map(|address| format!("http://{address}"));
         let base_url = named.or_else(told).ok_or(Absence::NotRunning)?;
-        let key = self.key().map_err(|error| Absence::NoKey(error.to_string()))?;
+        let key = match given() {
+            Some(key) => Some(key),
+            None => self.kept().map_err(|error| Absence::NoKey(error.to_string()))?.filter(|_| self.is_alive()),
+        };
+        if key.is_none() && self.data.join(LOCAL_KEY).exists() {
+            return Err(Absence::NotRunning);
+        }
         Ok(Place { base_url: base_url.trim_end_matches('/').to_owned(), key })
     }
 
-    /// The key of the environment, else of the data folder.
-    fn key(&self) -> io::Result<Option<Secret>> {
-        let given = std::env::var("EVERFRESH_KEY").ok().filter(|key| !key.trim().is_empty());
-        let kept = match given {
-            Some(key) => key,
-            None => match fs::read_to_string(self.data.join("local-key")) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                read => read?,
-            },
-        };
-        let key = kept.trim();
-        Ok((!key.is_empty()).then(|| Secret::new(key)))
+    /// The key of the data folder.
+    fn kept(&self) -> io::Result<Option<Secret>> {
+        match fs::read_to_string(self.data.join(LOCAL_KEY)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(|key| secret(&key)),
+        }
     }
+
+    /// Whether the folder's daemon lives, by the lock that it holds: what took its port after it died is
+    /// shown no key of the folder.
+    fn is_alive(&self) -> bool {
+        let lock = File::open(self.data.join("daemon.lock"));
+        lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+/// The key of the environment.
+fn given() -> Option<Secret> {
+    std::env::var("EVERFRESH_KEY").ok().as_deref().and_then(secret)
+}
+
+fn secret(text: &str) -> Option<Secret> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| Secret::new(text))
 }
 
 #[cfg(test)]
@@ -87,7 +107,10 @@ mod tests {
     fn the_daemon_is_where_its_folder_says_unless_an_address_is_named() {
         let file = ("daemon.json", r#"{"base_url":"http://127.0.0.1:4711","pid":1,"more":2}"#);
         let key = ("local-key", "0123abcd\n");
-        let (_folder, here) = seeker(&[file, key], None);
+        let (folder, here) = seeker(&[file, key], None);
+        assert_eq!(here.find().unwrap_err(), Absence::NotRunning, "it died, and something else may answer there");
+        let held = File::create(folder.path().join("daemon.lock")).unwrap();
+        held.lock().unwrap();
         let place = here.find().unwrap();
         assert_eq!(place.base_url, "http://127.0.0.1:4711");
         assert_eq!(place.key.as_ref().map(Secret::expose), Some("0123abcd"));

@@ -39,7 +39,7 @@ impl World {
 
 fn wish(name: &str, lifetime: Option<Duration>) -> NewKey {
     let scope = KeyScope::new([], None, KeyRight::DataPlane).unwrap();
-    NewKey { name: name.parse().unwrap(), scope, lifetime, replaces: false }
+    NewKey { name: name.parse().unwrap(), scope, lifetime, replaces: false, holder: None }
 }
 
 /// What `text` is, in a word.

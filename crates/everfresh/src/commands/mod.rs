@@ -78,7 +78,7 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         Command::Token(asked) => token::token(api, &asked).await,
         Command::GitCredential(asked) => token::git::git_credential(api, &asked).await,
         Command::Key(key) => keys::run(api, paths, key).await,
-        Command::Url(name) => servers::url(api, &name.name).await,
+        Command::Url(url) => servers::url(api, &url.server.name, url.whom.as_deref()).await,
         Command::Open(open) => login::open_page(api, global, &open).await,
         Command::Notify(Notify::Test(test)) => notify::test(api, &test).await,
         Command::Serve

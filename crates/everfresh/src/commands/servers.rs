@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{now, path_of};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
+use crate::keys;
 use crate::output::{self, progress};
 
 pub(super) async fn logout(api: &Api, name: &str) -> Result<Exit, Failure> {
@@ -70,11 +71,21 @@ pub(super) fn exit_for(health: &Value) -> Exit {
     }
 }
 
-pub(super) async fn url(api: &Api, name: &str) -> Result<Exit, Failure> {
+pub(super) async fn url(api: &Api, name: &str, whom: Option<&str>) -> Result<Exit, Failure> {
     api.get(&path_of(name)?).await?;
     output::note("For clients that can send headers:");
-    output::note(format!("  {}/mcp/{name}   with   Authorization: Bearer <local key>", api.base_url()));
-    output::note("For all others, with the key in it (keep it to yourself):");
-    output::line(format!("{}/k/{}/mcp/{name}", api.base_url(), api.key()));
+    output::note(format!("  {}/mcp/{name}   with   Authorization: Bearer <key>", api.base_url()));
+    let Some(whom) = whom else {
+        output::note(
+            "For all others, with the local key in it, which opens everything (keep it to yourself, or give a",
+        );
+        output::note(format!("client one of its own: everfresh url {name} --for CLIENT):"));
+        output::line(format!("{}/k/{}/mcp/{name}", api.base_url(), api.key()));
+        return Ok(Exit::Done);
+    };
+    let (key, words) = keys::make_for(api, whom, name).await?;
+    output::note("For all others, with a key in it:");
+    output::line(format!("{}/k/{}/mcp/{name}", api.base_url(), key.expose()));
+    output::note(format!("{words} It is shown this once; to end it: everfresh key remove {whom}"));
     Ok(Exit::Done)
 }

@@ -138,6 +138,28 @@ pub(crate) fn connected(edit: &Edit, client: &Client, gate_url: Option<&str>) ->
     found.filter_map(|(name, entry)| Some((name.clone(), entry::ours(entry, gate_url)?))).collect()
 }
 
+/// An entry of ours that leads to the daemon's URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ByUrl {
+    /// What the client calls it.
+    pub(crate) name: String,
+    pub(crate) grant: GrantId,
+    /// What it shows, keys or not.
+    pub(crate) keys: Vec<String>,
+    /// Whether it is at the address where everfresh is.
+    pub(crate) is_here: bool,
+}
+
+/// Our entries that lead to a URL.
+pub(crate) fn by_url(edit: &Edit, client: &Client, gate_url: &str) -> Vec<ByUrl> {
+    let found = servers(edit, client).filter_map(|(name, entry)| {
+        let ours = entry::ours(entry, Some(gate_url)).filter(|ours| ours.transport == Transport::Http)?;
+        let (name, keys, is_here) = (name.clone(), entry::keys(entry), entry::is_at(entry, gate_url));
+        Some(ByUrl { name, grant: ours.grant, keys, is_here })
+    });
+    found.collect()
+}
+
 /// The names of entries, other than `name`, that lead to `upstream` past everfresh.
 pub(crate) fn bypasses(edit: &Edit, client: &Client, name: &str, upstream: &str) -> Vec<String> {
     let others = servers(edit, client).filter(|(other, entry)| *other != name && entry::leads_to(entry, upstream));

@@ -1,5 +1,6 @@
 //! One server in a client's file: what is written, and what is recognised as ours.
 
+use everfresh_domain::key::LIMITED_PREFIX;
 use everfresh_domain::{GrantId, Secret};
 use serde_json::Value;
 use url::Url;
@@ -7,7 +8,7 @@ use url::Url;
 use super::clients::{Client, Part, Shape, Transport};
 use super::document::Item;
 
-/// Hexadecimal digits of a local key.
+/// Hexadecimal digits of a key.
 const KEY_DIGITS: usize = 64;
 
 /// How clients of this machine get to everfresh.
@@ -122,15 +123,42 @@ fn grant_of_url(text: &str, entry: &Value, gate_url: Option<&str>) -> Option<Gra
     if is_local && is_known { name.parse().ok() } else { None }
 }
 
-/// Whether a text has the form of a local key.
+/// Whether a text has the form of a key of ours, full or limited.
 pub(crate) fn is_key(text: &str) -> bool {
-    text.len() == KEY_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    let digits = text.strip_prefix(LIMITED_PREFIX).unwrap_or(text);
+    digits.len() == KEY_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a text has the form of the full key that everfresh makes for itself.
+pub(crate) fn is_full_key(text: &str) -> bool {
+    is_key(text) && !text.starts_with(LIMITED_PREFIX)
 }
 
 fn shows_key(entry: &Value) -> bool {
+    in_headers(entry).any(is_key)
+}
+
+/// What an entry sends in headers, without the name of a scheme.
+fn in_headers(entry: &Value) -> impl Iterator<Item = &str> {
     let headers = ["headers", "http_headers"].iter().filter_map(|name| entry.get(name)?.as_object());
-    let mut values = headers.flat_map(serde_json::Map::values).filter_map(Value::as_str);
-    values.any(|value| is_key(value.strip_prefix("Bearer ").unwrap_or(value)))
+    let values = headers.flat_map(serde_json::Map::values).filter_map(Value::as_str);
+    values.map(|value| value.strip_prefix("Bearer ").unwrap_or(value))
+}
+
+/// The texts by which an entry may be known: those in its headers, and the one in its URL.
+pub(crate) fn keys(entry: &Value) -> Vec<String> {
+    let url = url_of(entry).and_then(|url| Url::parse(&url).ok());
+    let in_path = url.as_ref().and_then(|url| {
+        let mut steps = url.path_segments()?;
+        (steps.next() == Some("k")).then(|| steps.next()).flatten()
+    });
+    in_headers(entry).chain(in_path).map(str::to_owned).collect()
+}
+
+/// Whether an entry's URL is at this address.
+pub(crate) fn is_at(entry: &Value, gate_url: &str) -> bool {
+    let url = url_of(entry).and_then(|url| Url::parse(&url).ok());
+    url.is_some_and(|url| url.origin().ascii_serialization() == gate_url)
 }
 
 /// Fields of entries, of any client, that say how a server is reached or how one shows who one is.

@@ -55,6 +55,16 @@ impl Held {
         &self.path
     }
 
+    /// The same for whatever way led to it: as the file is known to others.
+    pub(crate) fn name(&self) -> String {
+        let there = self.path.ancestors().skip(1).find_map(|folder| Some((folder, real(folder)?)));
+        let name = match there {
+            Some((folder, real)) => real.join(self.path.strip_prefix(folder).unwrap_or(&self.path)),
+            None => self.path.clone(),
+        };
+        name.display().to_string()
+    }
+
     /// The repository that the file is in: whatever is written to it may be shared.
     pub(crate) fn repository(&self) -> Option<PathBuf> {
         // A folder on the way may be a link into one.
@@ -172,6 +182,16 @@ const BACKUP: &str = "everfresh-backup-";
 
 fn changed() -> io::Error {
     io::Error::other("another program wrote it at the same time (run this again)")
+}
+
+/// A folder that is there, without links on the way to it.
+fn real(folder: &Path) -> Option<PathBuf> {
+    // What Windows answers is a form of path that people do not know.
+    if cfg!(windows) {
+        std::path::absolute(folder).ok().filter(|path| path.is_dir())
+    } else {
+        folder.canonicalize().ok()
+    }
 }
 
 /// The file behind symbolic links, also where it is not there yet.

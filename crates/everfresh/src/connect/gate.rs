@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use everfresh_domain::{GrantId, Secret};
 
-use super::clients::{Client, Transport};
+use super::clients::Transport;
 use super::entry::Gate;
 use crate::cli::Global;
 use crate::client::{Api, Need};
 use crate::config::LocalKeyRule;
 use crate::exit::{Exit, Failure};
 use crate::loading;
-use crate::local_key;
 use crate::output;
 use crate::paths::Paths;
 use crate::serve::DaemonFile;
@@ -51,37 +50,56 @@ impl Known {
         self.listed(grant).is_some_and(|listed| listed.needs_login)
     }
 
+    /// Where the daemon listens.
+    pub(super) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Whether there is that server, be it under another account.
+    pub(super) fn has_server(&self, grant: &GrantId) -> bool {
+        self.servers.iter().flatten().any(|listed| listed.grant.server == grant.server)
+    }
+
     /// Whether a daemon answers.
     pub(super) fn is_running(&self) -> bool {
         self.is_running
     }
 }
 
-/// Asks the daemon, or the store where none runs. A client that starts everfresh by itself needs
-/// no answer for that.
-pub(super) async fn know(global: &Global, paths: &Paths, transport: Transport) -> Result<Known, Failure> {
-    let asked = async {
-        let api = Api::open(global, paths, Need::Look).await?;
-        let answer = api.get("/api/v1/servers").await;
-        let (base_url, is_running) = (api.base_url().to_owned(), api.is_daemon());
-        api.close().await;
-        let servers = answer?["servers"].as_array().cloned().unwrap_or_default();
-        let named = servers.iter().filter_map(|server| {
-            let (name, url) = (server["name"].as_str()?, server["url"].as_str()?);
-            let account = server["account"].as_str().unwrap_or(everfresh_domain::ids::DEFAULT_ACCOUNT);
-            let grant = format!("{name}@{account}").parse().ok()?;
-            Some(Listed { grant, upstream: url.to_owned(), needs_login: server["health"]["action"] == "login" })
-        });
-        Ok::<_, Failure>(Known { servers: Some(named.collect()), base_url, is_running })
-    };
-    match asked.await {
-        Err(failure) if transport == Transport::Stdio && failure.exit != Exit::Usage => {
-            let Failure { text, .. } = failure;
-            output::note(format!("note: the names of servers could not be checked: {text}"));
-            Ok(Known { servers: None, base_url: String::new(), is_running: false })
-        }
-        known => known,
+/// The API of the daemon, or of the store where none runs. A client that starts everfresh by itself needs
+/// no answer of it: `None` then, with a word on why.
+pub(super) async fn open(global: &Global, paths: &Paths, transport: Transport) -> Result<Option<Api>, Failure> {
+    match Api::open(global, paths, Need::Look).await {
+        Ok(api) => Ok(Some(api)),
+        Err(failure) => unchecked(failure, transport).map(|()| None),
     }
+}
+
+/// What everfresh says of itself.
+pub(super) async fn know(api: Option<&Api>, transport: Transport) -> Result<Known, Failure> {
+    let nothing = || Known { servers: None, base_url: String::new(), is_running: false };
+    let Some(api) = api else { return Ok(nothing()) };
+    let answer = match api.get("/api/v1/servers").await {
+        Ok(answer) => answer,
+        Err(failure) => return unchecked(failure, transport).map(|()| nothing()),
+    };
+    let servers = answer["servers"].as_array().cloned().unwrap_or_default();
+    let named = servers.iter().filter_map(|server| {
+        let (name, url) = (server["name"].as_str()?, server["url"].as_str()?);
+        let account = server["account"].as_str().unwrap_or(everfresh_domain::ids::DEFAULT_ACCOUNT);
+        let grant = format!("{name}@{account}").parse().ok()?;
+        Some(Listed { grant, upstream: url.to_owned(), needs_login: server["health"]["action"] == "login" })
+    });
+    Ok(Known { servers: Some(named.collect()), base_url: api.base_url().to_owned(), is_running: api.is_daemon() })
+}
+
+/// That everfresh could not be asked is told where it was only to be checked, and fails elsewhere.
+fn unchecked(failure: Failure, transport: Transport) -> Result<(), Failure> {
+    if transport == Transport::Http || failure.exit == Exit::Usage {
+        return Err(failure);
+    }
+    output::note(format!("note: the names of servers could not be checked: {}", failure.text));
+    Ok(())
 }
 
 /// The logins that are meant.
@@ -137,36 +155,33 @@ pub(super) fn address(global: &Global, paths: &Paths) -> Option<String> {
     told.map(|told| told.base_url).or_else(configured)
 }
 
-/// How `client` gets to everfresh. In a project's file there is nothing of this machine alone.
+/// How a client gets to everfresh, with `key`. In a project's file there is nothing of this machine alone.
 pub(super) fn gate(
     global: &Global,
     paths: &Paths,
-    known: &Known,
-    client: &Client,
-    transport: Transport,
+    base_url: &str,
+    key: Option<Secret>,
     is_project: bool,
 ) -> Result<Gate, Failure> {
-    let base_url = known.base_url.clone();
-    if transport == Transport::Http && base_url.ends_with(":0") {
-        let text = "the daemon has another port at each start: give it one (listen), or use --transport stdio";
-        return Err(Failure::new(Exit::Usage, text));
-    }
-    let key = match transport {
-        Transport::Http => key_for(client, global, paths)?,
-        Transport::Stdio => None,
-    };
+    let base_url = base_url.to_owned();
     if is_project {
         return Ok(Gate { base_url, key, command: PROGRAM.to_owned(), places: Vec::new() });
     }
     Ok(Gate { base_url, key, command: program()?.display().to_string(), places: places(global, paths) })
 }
 
-/// The key that is written for `client`; `None` where the daemon wants none.
-fn key_for(_client: &Client, global: &Global, paths: &Paths) -> Result<Option<Secret>, Failure> {
-    match loading::load(paths, global)?.local_key {
-        LocalKeyRule::Off => Ok(None),
-        LocalKeyRule::Required => local_key::find_or_make(paths).map(|key| Some(Secret::new(local_key::text(&key)))),
+/// Whether clients must show a key.
+pub(super) fn wants_key(global: &Global, paths: &Paths) -> Result<bool, Failure> {
+    Ok(loading::load(paths, global)?.local_key == LocalKeyRule::Required)
+}
+
+/// Refuses an address that is another one at each start.
+pub(super) fn check_port(base_url: &str) -> Result<(), Failure> {
+    if base_url.ends_with(":0") {
+        let text = "the daemon has another port at each start: give it one (listen), or use --transport stdio";
+        return Err(Failure::new(Exit::Usage, text));
     }
+    Ok(())
 }
 
 const PROGRAM: &str = "everfresh";

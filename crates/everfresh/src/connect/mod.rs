@@ -3,6 +3,7 @@
 //! What is known of each client is data ([`clients`]); how files are edited without loss is in
 //! [`document`]; what a wish means for a file is in [`change`]; here is what people see.
 
+mod audit;
 mod change;
 mod clients;
 mod document;
@@ -11,25 +12,31 @@ mod file;
 mod gate;
 mod machine;
 mod overview;
+mod own_key;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use everfresh_domain::GrantId;
+use everfresh_domain::{GrantId, Secret};
 
 use crate::cli::{Global, Output};
+use crate::client::{Api, Need};
 use crate::exit::{Exit, Failure};
+use crate::local_key;
 use crate::output;
 use crate::paths::Paths;
-use change::{Refused, Wish};
+use audit::{Finding, Keys};
+use change::{ByUrl, Outcome, Refused, Wish};
 use clients::{CLIENTS, Client, GENERIC, Transport};
 use document::Edit;
 use entry::Gate;
 use file::Held;
 use gate::Known;
 use machine::Machine;
+use own_key::OwnKey;
 
 /// Connects MCP clients. Without arguments: which clients are on this machine, and what is connected.
 #[derive(Debug, Args)]
@@ -81,21 +88,45 @@ pub(crate) async fn connect(global: &Global, paths: &Paths, wanted: &Connect) ->
         overview::print(&machine, gate::address(global, paths).as_deref(), wanted.output);
         return Ok(Exit::Done);
     };
-    if wanted.remove {
-        return remove(&place(&machine, id, wanted)?, gate::address(global, paths).as_deref(), wanted);
-    }
     if wanted.names.is_empty() && !wanted.all {
-        return Err(Failure::new(Exit::Usage, "name the servers to connect, or give --all"));
+        let what = if wanted.remove { "take out" } else { "connect" };
+        return Err(Failure::new(Exit::Usage, format!("name the servers to {what}, or give --all")));
     }
+    let job = Job { global, paths, wanted };
     if wanted.print {
-        return print(global, paths, id, wanted).await;
+        return job.print(id).await;
     }
     let place = place(&machine, id, wanted)?;
+    if wanted.remove {
+        return job.remove(place).await;
+    }
     let transport = chosen(&place, wanted, gate::has_fixed_port(global, paths)?)?;
-    let known = gate::know(global, paths, transport).await?;
-    let grants = gate::grants(&known, &wanted.names, wanted.all)?;
-    let gate = gate::gate(global, paths, &known, place.client, transport, wanted.project)?;
-    add(&place, transport, &gate, &known, &grants, wanted)
+    // Without a key nothing is to be kept together.
+    let alone = match own_key::alone(paths) {
+        Err(failure) if transport == Transport::Http => return Err(failure),
+        alone => alone.ok(),
+    };
+    let api = gate::open(global, paths, transport).await?;
+    let done = job.add(&place.read_again()?, transport, api.as_ref()).await;
+    if let Some(api) = api {
+        api.close().await;
+    }
+    drop(alone);
+    done
+}
+
+/// How many clients have a key in their files, and what should be otherwise with those.
+pub(crate) async fn audited(api: &Api) -> Result<(usize, Vec<Finding>), Failure> {
+    let listed = own_key::listed(api).await?;
+    let keys = Keys { address: api.base_url(), full: api.key(), listed: &listed };
+    Ok(Machine::this().map(|machine| audit::audit(&machine, &keys)).unwrap_or_default())
+}
+
+/// What is asked for, and where.
+struct Job<'a> {
+    global: &'a Global,
+    paths: &'a Paths,
+    wanted: &'a Connect,
 }
 
 /// A client's file.
@@ -124,6 +155,13 @@ fn place(machine: &Machine, id: &str, wanted: &Connect) -> Result<Place, Failure
     Ok(Place { client, held: Held::open(&named)?, named })
 }
 
+impl Place {
+    /// The same file as it is at this moment.
+    fn read_again(self) -> Result<Self, Failure> {
+        Ok(Self { held: Held::open(&self.named)?, ..self })
+    }
+}
+
 /// By which transport: what is asked for, else what is usual, and never a key in a shared file.
 fn chosen(place: &Place, wanted: &Connect, has_fixed_port: bool) -> Result<Transport, Failure> {
     let client = place.client;
@@ -142,7 +180,7 @@ fn chosen(place: &Place, wanted: &Connect, has_fixed_port: bool) -> Result<Trans
         }
         (Some(Transport::Http), None) => {
             if let Some(why) = client.keyless {
-                output::note(format!("note: the local key goes into {}, and {why}", place.named.display()));
+                output::note(format!("note: a key goes into {}, and {why}", place.named.display()));
             }
             Ok(Transport::Http)
         }
@@ -151,31 +189,191 @@ fn chosen(place: &Place, wanted: &Connect, has_fixed_port: bool) -> Result<Trans
     }
 }
 
-/// Puts the servers in, one after another, and writes once.
-fn add(
-    place: &Place,
+impl Job<'_> {
+    /// Puts the servers in, one after another, and writes once.
+    async fn add(&self, place: &Place, transport: Transport, api: Option<&Api>) -> Result<Exit, Failure> {
+        let known = gate::know(api, transport).await?;
+        let grants = gate::grants(&known, &self.wanted.names, self.wanted.all)?;
+        let before = place.held.text()?;
+        let edit =
+            Edit::of(place.client.format, before).map_err(|unusable| by_hand(place, &unusable.into(), &grants))?;
+        let by_url = change::by_url(&edit, place.client, known.base_url());
+        if transport == Transport::Http {
+            gate::check_port(known.base_url())?;
+        }
+        let wants_key = transport == Transport::Http && gate::wants_key(self.global, self.paths)?;
+        let mut task =
+            Task { place, transport, known: &known, grants: &grants, along: Vec::new(), wanted: self.wanted };
+        let after = match api.filter(|_| wants_key) {
+            None => self.put(&task, edit, None)?,
+            Some(api) => {
+                let own = OwnKey::look(api, place.client.id, place.held.name()).await?;
+                task.along = by_url.iter().filter(|entry| own.is_for(entry)).cloned().collect();
+                let shown: Vec<String> = task.along.iter().flat_map(|entry| entry.keys.iter().cloned()).collect();
+                let servers = task.along.iter().map(|entry| &entry.grant).chain(&grants).cloned().collect();
+                let is_known = |grant: &GrantId| known.has_server(grant);
+                let prepared = own.prepare(&shown, servers, is_known, self.wanted.dry_run).await?;
+                let put = self.put(&task, edit, Some(&prepared.key));
+                if put.is_err() {
+                    own.take_back(&prepared).await;
+                }
+                put?
+            }
+        };
+        if transport == Transport::Http && !known.is_running() {
+            output::note("note: no daemon runs; the client reaches everfresh only while one does (everfresh serve)");
+        }
+        if self.wanted.dry_run {
+            return Ok(Exit::Done);
+        }
+        self.warn_of_full_key(place, &by_url, &change::by_url(&after, place.client, known.base_url()))?;
+        if let Some(api) = api {
+            settle(place, &after, api).await;
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Writes the servers into the file, and returns what is in it then.
+    fn put(&self, task: &Task<'_>, mut edit: Edit, key: Option<&Secret>) -> Result<Edit, Failure> {
+        let place = task.place;
+        let base_url = task.known.base_url();
+        let gate = gate::gate(self.global, self.paths, base_url, key.cloned(), self.wanted.project)?;
+        let said = task.put_into(&mut edit, &gate)?;
+        let after = edit.finish().map_err(|unusable| by_hand(place, &unusable.into(), task.grants))?;
+        if write(place, after.as_deref(), key, self.wanted)? {
+            said.iter().for_each(output::line);
+        }
+        if after.is_some() && !self.wanted.dry_run {
+            output::note(place.client.effect);
+        }
+        let text = after.as_deref().map_or_else(|| place.held.text(), Ok)?;
+        Edit::of(place.client.format, text).map_err(|unusable| refusal(place, &unusable.into()))
+    }
+
+    /// What entries of the file have that open everything, or had.
+    fn warn_of_full_key(&self, place: &Place, before: &[ByUrl], after: &[ByUrl]) -> Result<(), Failure> {
+        let Some(full) = local_key::find(self.paths)? else { return Ok(()) };
+        let with_full = |entries: &[ByUrl]| -> Vec<String> {
+            let shown = entries.iter().filter(|entry| entry.keys.contains(&full));
+            shown.map(|entry| entry.grant.to_string()).collect()
+        };
+        let (had, has) = (with_full(before), with_full(after));
+        if !has.is_empty() {
+            output::note(format!(
+                "warning: {} of {} shows the full local key, which opens everything; this gives it one of its own: \
+                 everfresh connect {} {} --transport http",
+                has.join(" and "),
+                place.named.display(),
+                place.client.id,
+                has.join(" ")
+            ));
+        } else if !had.is_empty() {
+            output::note(
+                "the full local key was in this file, and is in its backups: if others may have read it, make another \
+                 with everfresh key rotate",
+            );
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, place: Place) -> Result<Exit, Failure> {
+        let (paths, wanted) = (self.paths, self.wanted);
+        let address = gate::address(self.global, paths);
+        // Where there are no limited keys none is to be removed, and no store is to be made.
+        let has_keys = paths.limited_keys().exists() && !wanted.dry_run;
+        let alone = if has_keys { Some(own_key::alone(paths)?) } else { None };
+        let place = place.read_again()?;
+        let after = take_out(&place, address.as_deref(), wanted)?;
+        if has_keys {
+            match Api::open(self.global, paths, Need::Look).await {
+                Ok(api) => {
+                    settle(&place, &after, &api).await;
+                    api.close().await;
+                }
+                Err(failure) => {
+                    output::note(format!("note: a key of this file stays, if there is one: {}", failure.text));
+                    output::note("remove it by hand (everfresh key list, everfresh key remove), or run this again");
+                }
+            }
+        }
+        drop(alone);
+        Ok(Exit::Done)
+    }
+
+    /// Prints what would be written into an empty file.
+    async fn print(&self, id: &str) -> Result<Exit, Failure> {
+        let (global, paths, wanted) = (self.global, self.paths, self.wanted);
+        let client = Client::of(id).unwrap_or(&GENERIC);
+        let transport = wanted.transport.unwrap_or_else(|| client.transport());
+        if client.shape(transport).is_none() {
+            return Err(Failure::new(Exit::Usage, Refused::NoHttp(client.name).to_string()));
+        }
+        let api = gate::open(global, paths, transport).await?;
+        let known = gate::know(api.as_ref(), transport).await;
+        if let Some(api) = api {
+            api.close().await;
+        }
+        let known = known?;
+        let grants = gate::grants(&known, &wanted.names, wanted.all)?;
+        let wants_key = transport == Transport::Http && gate::wants_key(global, paths)?;
+        if transport == Transport::Http {
+            gate::check_port(known.base_url())?;
+        }
+        let key = wants_key.then(|| Secret::new(words::KEY));
+        let gate = gate::gate(global, paths, known.base_url(), key, wanted.project)?;
+        let named = grants.iter().map(|grant| Ok((grant.clone(), name_in_client(wanted, &grants, grant)?)));
+        let named: Vec<(GrantId, String)> = named.collect::<Result<_, Failure>>()?;
+        words::explained(client, transport, wants_key, &grants).iter().for_each(output::note);
+        output::line(words::snippet(client, transport, &gate, &named)?.trim_end());
+        Ok(Exit::Done)
+    }
+}
+
+/// Servers on their way into a file.
+struct Task<'a> {
+    place: &'a Place,
     transport: Transport,
-    gate: &Gate,
-    known: &Known,
-    grants: &[GrantId],
-    wanted: &Connect,
-) -> Result<Exit, Failure> {
-    let client = place.client;
-    let before = place.held.text()?;
-    let mut edit = Edit::of(client.format, before).map_err(|unusable| by_hand(place, &unusable.into(), grants))?;
-    let mut said = Vec::new();
-    for grant in grants {
-        let name = name_in_client(wanted, grants, grant)?;
-        let wish = Wish { client, grant, name: &name, transport, gate };
-        let outcome = change::connect(&mut edit, &wish).map_err(|refused| by_hand(place, &refused, grants))?;
-        said.push(words::connected(client, grant, &name, transport, &outcome));
-        if known.needs_login(grant) {
+    known: &'a Known,
+    grants: &'a [GrantId],
+    /// Entries that get the same key, be they named or not.
+    along: Vec<ByUrl>,
+    wanted: &'a Connect,
+}
+
+impl Task<'_> {
+    fn put_into(&self, edit: &mut Edit, gate: &Gate) -> Result<Vec<String>, Failure> {
+        let (place, client, transport) = (self.place, self.place.client, self.transport);
+        let mut said = Vec::new();
+        let mut names = BTreeSet::new();
+        for grant in self.grants {
+            let name = name_in_client(self.wanted, self.grants, grant)?;
+            let wish = Wish { client, grant, name: &name, transport, gate };
+            let outcome = change::connect(edit, &wish).map_err(|refused| by_hand(place, &refused, self.grants))?;
+            said.push(words::connected(client, grant, &name, transport, &outcome));
+            self.remark(edit, grant, &name);
+            names.insert(name);
+        }
+        for ByUrl { name, grant, .. } in self.along.iter().filter(|entry| !names.contains(&entry.name)) {
+            let wish = Wish { client, grant, name, transport, gate };
+            let outcome = change::connect(edit, &wish).map_err(|refused| by_hand(place, &refused, self.grants))?;
+            if outcome != Outcome::Already {
+                said.push(words::connected(client, grant, name, transport, &outcome));
+            }
+        }
+        Ok(said)
+    }
+
+    /// What a person should know of a server that is connected.
+    fn remark(&self, edit: &Edit, grant: &GrantId, name: &str) {
+        let (place, client) = (self.place, self.place.client);
+        if self.known.needs_login(grant) {
             output::note(format!("note: nothing comes through before a login: everfresh login {grant}"));
         }
-        if change::is_off(&edit, client, &name) {
+        if change::is_off(edit, client, name) {
             output::note(format!("note: {name} is switched off in {}", place.named.display()));
         }
-        for other in known.upstream(grant).map(|url| change::bypasses(&edit, client, &name, url)).unwrap_or_default() {
+        let upstream = self.known.upstream(grant);
+        for other in upstream.map(|url| change::bypasses(edit, client, name, url)).unwrap_or_default() {
             output::note(format!(
                 "note: {other:?} leads to the same server past everfresh, with a login of its own; take it out, or \
                  let it be the one: everfresh connect {} {grant} --as {other:?}",
@@ -183,67 +381,53 @@ fn add(
             ));
         }
     }
-    let after = edit.finish().map_err(|unusable| by_hand(place, &unusable.into(), grants))?;
-    let holds_key = transport == Transport::Http && gate.key.is_some();
-    if write(place, before, after.as_deref(), holds_key, gate, wanted)? {
-        said.iter().for_each(output::line);
+}
+
+/// Lets the file's own key open what the file needs it for, and no more.
+async fn settle(place: &Place, after: &Edit, api: &Api) {
+    match OwnKey::look(api, place.client.id, place.held.name()).await {
+        Ok(own) => own.settle(&change::by_url(after, place.client, api.base_url())).await,
+        Err(failure) => output::note(format!("note: the key of this file stays as it was: {}", failure.text)),
     }
-    if after.is_some() && !wanted.dry_run {
-        output::note(client.effect);
-    }
-    if transport == Transport::Http && !known.is_running() {
-        output::note("note: no daemon runs; the client reaches everfresh only while one does (everfresh serve)");
-    }
-    Ok(Exit::Done)
 }
 
 /// Writes what has changed, or shows it. Returns whether what was said before has become true.
-fn write(
-    place: &Place,
-    before: &str,
-    after: Option<&str>,
-    holds_key: bool,
-    gate: &Gate,
-    wanted: &Connect,
-) -> Result<bool, Failure> {
+fn write(place: &Place, after: Option<&str>, key: Option<&Secret>, wanted: &Connect) -> Result<bool, Failure> {
     let Some(after) = after else {
-        if holds_key && place.held.is_open_to_others() {
+        if key.is_some() && place.held.is_open_to_others() {
             output::note(format!(
-                "warning: others on this machine can read {}, and the local key is in it: chmod 600 it",
+                "warning: others on this machine can read {}, and a key is in it: chmod 600 it",
                 place.named.display()
             ));
         }
         return Ok(true);
     };
     if wanted.dry_run {
-        output::line(words::diff(place.held.path(), before, after, gate.key.as_ref()).trim_end());
+        output::line(words::diff(place.held.path(), place.held.text()?, after, key).trim_end());
         return Ok(false);
     }
     let was_open = place.held.is_open_to_others();
-    let backup = place.held.replace(after, holds_key, crate::commands::now())?;
+    let backup = place.held.replace(after, key.is_some(), crate::commands::now())?;
     output::note(format!("{} {}", if backup.is_some() { "changed" } else { "created" }, place.named.display()));
     if let Some(backup) = backup {
         output::note(format!("what it was before is in {}", backup.display()));
     }
-    if holds_key && was_open {
-        output::note("only you can read it from here on: it holds the local key");
+    if key.is_some() && was_open {
+        output::note("only you can read it from here on: it holds a key");
     }
     Ok(true)
 }
 
-fn remove(place: &Place, address: Option<&str>, wanted: &Connect) -> Result<Exit, Failure> {
-    if wanted.names.is_empty() && !wanted.all {
-        return Err(Failure::new(Exit::Usage, "name the servers to take out, or give --all"));
-    }
-    let before = place.held.text()?;
-    let mut edit = Edit::of(place.client.format, before).map_err(|unusable| refusal(place, &unusable.into()))?;
+/// Takes servers out, and returns what is in the file then.
+fn take_out(place: &Place, address: Option<&str>, wanted: &Connect) -> Result<Edit, Failure> {
+    let unusable = |unusable: document::Unusable| refusal(place, &Refused::from(unusable));
+    let mut edit = Edit::of(place.client.format, place.held.text()?).map_err(unusable)?;
     let mut said = Vec::new();
     let grants: Vec<Option<GrantId>> = match wanted.all {
         true => vec![None],
         false => wanted.names.iter().map(|name| gate::parse(name).map(Some)).collect::<Result<_, _>>()?,
     };
     for grant in grants {
-        let unusable = |unusable| refusal(place, &Refused::from(unusable));
         let gone = change::remove(&mut edit, place.client, grant.as_ref(), address).map_err(unusable)?;
         said.extend(gone.iter().map(|name| format!("{}: {name} is taken out", place.client.name)));
         if gone.is_empty() {
@@ -251,34 +435,15 @@ fn remove(place: &Place, address: Option<&str>, wanted: &Connect) -> Result<Exit
             output::note(format!("{}: {what} to take out of {}", place.client.name, place.named.display()));
         }
     }
-    let after = edit.finish().map_err(|unusable| refusal(place, &unusable.into()))?;
-    let gate = Gate { base_url: String::new(), key: None, command: String::new(), places: Vec::new() };
-    if write(place, before, after.as_deref(), false, &gate, wanted)? {
+    let after = edit.finish().map_err(unusable)?;
+    if write(place, after.as_deref(), None, wanted)? {
         said.iter().for_each(output::line);
     }
     if after.is_some() && !wanted.dry_run {
         output::note(place.client.effect);
     }
-    Ok(Exit::Done)
-}
-
-/// Prints what would be written into an empty file.
-async fn print(global: &Global, paths: &Paths, id: &str, wanted: &Connect) -> Result<Exit, Failure> {
-    let client = Client::of(id).unwrap_or(&GENERIC);
-    let transport = wanted.transport.unwrap_or_else(|| client.transport());
-    if client.shape(transport).is_none() {
-        return Err(Failure::new(Exit::Usage, Refused::NoHttp(client.name).to_string()));
-    }
-    let known = gate::know(global, paths, transport).await?;
-    let grants = gate::grants(&known, &wanted.names, wanted.all)?;
-    let gate = gate::gate(global, paths, &known, client, transport, wanted.project)?;
-    let named = grants.iter().map(|grant| Ok((grant.clone(), name_in_client(wanted, &grants, grant)?)));
-    let named: Vec<(GrantId, String)> = named.collect::<Result<_, Failure>>()?;
-    output::line(words::snippet(client, transport, &gate, &named)?.trim_end());
-    if transport == Transport::Http && gate.key.is_some() {
-        output::note("The local key is in it: keep it to yourself.");
-    }
-    Ok(Exit::Done)
+    let text = after.as_deref().map_or_else(|| place.held.text(), Ok)?;
+    Edit::of(place.client.format, text).map_err(unusable)
 }
 
 /// What the client calls a server.

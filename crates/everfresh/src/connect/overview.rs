@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::change;
 use super::clients::{CLIENTS, Client};
 use super::document::Edit;
-use super::entry::Ours;
+use super::entry::{self, Ours};
 use super::file::Held;
 use super::machine::Machine;
 use crate::cli::Output;
@@ -17,7 +17,16 @@ struct Found {
     client: &'static Client,
     file: PathBuf,
     /// What is connected under which name, or why that cannot be told.
-    connected: Result<Vec<(String, Ours)>, String>,
+    connected: Result<Vec<Entry>, String>,
+}
+
+/// A server that is connected.
+struct Entry {
+    /// What the client calls it.
+    name: String,
+    ours: Ours,
+    /// Whether it shows a key that opens more than it has to.
+    has_full_key: bool,
 }
 
 /// Prints the clients that are there.
@@ -51,21 +60,38 @@ fn look(machine: &Machine, client: &'static Client, address: Option<&str>) -> Op
     if !is_there {
         return None;
     }
-    let text = |held: &Held| held.text().map(str::to_owned);
-    let connected = Held::open(&file).and_then(|held| text(&held)).map_err(|failure| failure.text).and_then(|text| {
-        let edit = Edit::of(client.format, &text).map_err(|unusable| unusable.to_string())?;
-        Ok(change::connected(&edit, client, address))
-    });
+    let connected = Held::open(&file)
+        .and_then(|held| held.text().map(str::to_owned))
+        .map_err(|failure| failure.text)
+        .and_then(|text| Edit::of(client.format, &text).map_err(|unusable| unusable.to_string()))
+        .map(|edit| entries(&edit, client, address));
     Some(Found { client, file, connected })
 }
 
-fn shown((name, ours): &(String, Ours)) -> String {
-    let called = if *name == super::entry::name_of(&ours.grant) { String::new() } else { format!(" as {name:?}") };
-    format!("{}{called} ({})", ours.grant, ours.transport.name())
+fn entries(edit: &Edit, client: &Client, address: Option<&str>) -> Vec<Entry> {
+    let by_url = change::by_url(edit, client, address.unwrap_or_default());
+    let connected = change::connected(edit, client, address).into_iter();
+    let entry = |(name, ours): (String, Ours)| {
+        let shown = by_url.iter().find(|entry| entry.name == name);
+        let has_full_key = shown.is_some_and(|entry| entry.keys.iter().any(|key| entry::is_full_key(key)));
+        Entry { name, ours, has_full_key }
+    };
+    connected.map(entry).collect()
+}
+
+fn shown(Entry { name, ours, has_full_key }: &Entry) -> String {
+    let called = if *name == entry::name_of(&ours.grant) { String::new() } else { format!(" as {name:?}") };
+    let key = if *has_full_key { ", with the full local key" } else { "" };
+    format!("{}{called} ({}{key})", ours.grant, ours.transport.name())
 }
 
 fn as_json(found: &Found) -> Value {
-    let entry = |(name, ours): &(String, Ours)| json!({ "name": name, "server": ours.grant.to_string(), "transport": ours.transport.name() });
+    let entry = |Entry { name, ours, has_full_key }: &Entry| {
+        json!({
+            "name": name, "server": ours.grant.to_string(), "transport": ours.transport.name(),
+            "full_key": has_full_key,
+        })
+    };
     let (connected, problem) = match &found.connected {
         Ok(entries) => (entries.iter().map(entry).collect(), None),
         Err(why) => (Vec::new(), Some(why)),

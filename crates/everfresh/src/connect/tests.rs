@@ -222,6 +222,8 @@ fn ours_is_told_from_everything_else() {
         (url("http://127.0.0.1:7411/mcp"), None),
         (url(&format!("http://[::1]:9/k/{KEY}/mcp/linear")), Some("linear")),
         (url("http://127.0.0.1:9/k/short/mcp/linear"), None),
+        (url(&format!("http://127.0.0.1:9/k/efk_{KEY}/mcp/linear")), Some("linear")),
+        (json!({ "url": "http://127.0.0.1:1/mcp/a", "headers": { "A": format!("Bearer efk_{KEY}") } }), Some("a")),
         (json!({ "command": "/opt/everfresh", "args": ["--data-dir", "d", "stdio", "a@b"] }), Some("a@b")),
         (json!({ "command": ["C:\\bin\\Everfresh.EXE", "stdio", "a"] }), Some("a")),
         (json!({ "cmd": "everfresh", "args": ["stdio", "a"] }), Some("a")),
@@ -234,6 +236,21 @@ fn ours_is_told_from_everything_else() {
         let found = entry::ours(&entry, Some("http://127.0.0.1:7411")).map(|ours| ours.grant.to_string());
         assert_eq!(found.as_deref(), expected, "{entry}");
     }
+}
+
+#[test]
+fn the_keys_of_an_entry_are_found_wherever_they_stand() {
+    let limited = format!("efk_{KEY}");
+    for (entry, expected) in [
+        (json!({ "headers": { "Authorization": format!("Bearer {KEY}"), "X": limited } }), vec![KEY, &limited]),
+        (json!({ "http_headers": { "Authorization": "Bearer other" } }), vec!["other"]),
+        (json!({ "serverUrl": format!("http://127.0.0.1:1/k/{limited}/mcp/x") }), vec![&*limited]),
+        (json!({ "url": "http://127.0.0.1:1/mcp/x", "headers": "none" }), vec![]),
+    ] {
+        assert_eq!(entry::keys(&entry), expected, "{entry}");
+    }
+    assert!(entry::is_key(&limited) && entry::is_full_key(KEY) && !entry::is_full_key(&limited));
+    assert!(!entry::is_key(&format!("efk_{}", &KEY[1..])));
 }
 
 #[test]
@@ -267,9 +284,9 @@ fn other_ways_to_the_same_server_are_found() {
 fn keys_are_masked_in_differences() {
     let after = format!("a\nBearer {KEY}\nBearer {OTHER_KEY}\n");
     let shown = words::diff(Path::new("f"), "a\n", &after, Some(&Secret::new("a key of another form")));
-    assert_eq!(shown, "--- f\n+++ f\n@@ -1 +1,3 @@\n a\n+Bearer <local key>\n+Bearer <local key>\n");
+    assert_eq!(shown, "--- f\n+++ f\n@@ -1 +1,3 @@\n a\n+Bearer <key>\n+Bearer <key>\n");
     let shown = words::diff(Path::new("f"), "", "a key of another form\n", Some(&Secret::new("a key of another form")));
-    assert!(shown.ends_with("+<local key>\n"), "{shown}");
+    assert!(shown.ends_with("+<key>\n"), "{shown}");
 }
 
 /// Files on Linux, on Linux with every variable set that the client honours, on macOS, on Windows.

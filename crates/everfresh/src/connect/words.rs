@@ -11,8 +11,8 @@ use super::document::{Edit, Item};
 use super::entry::{self, Gate};
 use crate::exit::{Exit, Failure};
 
-/// What is shown where the local key stands.
-const KEY: &str = "<local key>";
+/// What is shown where a key stands.
+pub(super) const KEY: &str = "<key>";
 
 /// What became of one server.
 pub(super) fn connected(client: &Client, grant: &GrantId, name: &str, how: Transport, outcome: &Outcome) -> String {
@@ -42,6 +42,21 @@ pub(super) fn diff(path: &Path, before: &str, after: &str, key: Option<&Secret>)
             _ => word.to_owned(),
         })
         .collect()
+}
+
+/// What is printed by hand, and what is to be done with it.
+pub(super) fn explained(client: &Client, how: Transport, wants_key: bool, grants: &[GrantId]) -> Vec<String> {
+    let what = match how {
+        Transport::Http => "leads to the daemon, which must run, and shows it a key",
+        Transport::Stdio => "starts everfresh, which finds the daemon and its key, or does without",
+    };
+    let mut said = vec![format!("For the configuration of {}: this {what}.", client.name)];
+    if wants_key {
+        let servers: String = grants.iter().map(|grant| format!(" --server {grant}")).collect();
+        said.push(format!("Put a key of its own in place of {KEY}; this makes one, and shows it once:"));
+        said.push(format!("  everfresh key add {}{servers}", client.id));
+    }
+    said
 }
 
 /// A client's file with these servers and nothing else.

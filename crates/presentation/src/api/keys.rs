@@ -7,7 +7,9 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use everfresh_application::{KeyView, NewKey};
-use everfresh_domain::{AccountName, GrantId, KeyName, KeyRight, KeyScope, Secret, Timestamp};
+use everfresh_domain::{
+    AccountName, Fingerprint, GrantId, KeyHolder, KeyName, KeyRight, KeyScope, LimitedKey, Secret, Timestamp,
+};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -41,12 +43,30 @@ pub(super) struct Key {
     /// When it was last shown, to the minute; null where not since the daemon began.
     #[schema(value_type = Option<String>)]
     last_used_at: Option<Timestamp>,
+    /// The first half of its secret's SHA-256: tells by a key's text which one it is.
+    #[schema(value_type = String)]
+    fingerprint: Fingerprint,
+    /// The client that it was made for, by `everfresh connect`; null for one made by hand.
+    holder: Option<Holder>,
+}
+
+/// A client with a key of its own.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Holder {
+    /// The client, as `everfresh connect` knows it.
+    client: String,
+    /// Its file in which the key is.
+    file: String,
 }
 
 impl From<KeyView> for Key {
     fn from(view: KeyView) -> Self {
         let KeyView { key, is_over, last_used_at } = view;
+        let holder = |holder: KeyHolder| Holder { client: holder.client().into(), file: holder.file().into() };
         Self {
+            fingerprint: key.hash.fingerprint(),
+            holder: key.holder.map(holder),
             servers: key.scope.servers().map(GrantId::to_string).collect(),
             account: key.scope.account().map(AccountName::to_string),
             right: right_name(key.scope.right()),
@@ -98,6 +118,18 @@ pub(super) struct KeyWish {
     /// Whether it takes the place of a key of that name, whose secret ends.
     #[serde(default)]
     replace: bool,
+    /// The client that it is for, where it is to be in a file of one.
+    #[serde(default)]
+    holder: Option<Holder>,
+}
+
+/// What a key is to open.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyChange {
+    /// The logins, as `name` or `name@account`; at least one.
+    #[schema(value_type = Vec<String>)]
+    servers: Vec<GrantId>,
 }
 
 /// A key and its secret, which is told this once.
@@ -134,7 +166,9 @@ pub(super) async fn own(State(shared): State<Shared>, Extension(caller): Extensi
         Caller::Key | Caller::Page => None,
     };
     let key = name.and_then(|name| shared.guard.keys().list().into_iter().find(|view| view.key.name == name));
-    Json(OwnKey { key: key.map(Key::from) })
+    // Where its file is is its owner's to know: whoever shows the key may have found it.
+    let told = |view: KeyView| KeyView { key: LimitedKey { holder: None, ..view.key }, ..view };
+    Json(OwnKey { key: key.map(told).map(Key::from) })
 }
 
 /// Every limited key.
@@ -150,15 +184,50 @@ pub(super) async fn add(
     State(shared): State<Shared>,
     Body(wish): Body<KeyWish>,
 ) -> Result<(StatusCode, Json<MadeKey>), Problem> {
-    let invalid = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid key", detail);
     for grant in &wish.servers {
-        // Of an account nobody has logged in to yet the server is known all the same.
-        shared.application.server(grant).or_else(|_| shared.application.server(&GrantId::of(grant.server.clone())))?;
+        known(&shared, grant)?;
     }
+    if wish.holder.is_some() && wish.servers.is_empty() {
+        return Err(invalid("a key for a client's file names the servers that it opens".to_owned()));
+    }
+    let holder = wish.holder.map(|holder| KeyHolder::new(holder.client, holder.file)).transpose();
+    let holder = holder.map_err(|error| invalid(error.to_string()))?;
     let scope = KeyScope::new(wish.servers, wish.account, wish.right).map_err(|error| invalid(error.to_string()))?;
     let lifetime = wish.lifetime_s.map(Duration::from_secs);
-    let new = NewKey { name: wish.name, scope, lifetime, replaces: wish.replace };
+    let new = NewKey { name: wish.name, scope, lifetime, replaces: wish.replace, holder };
     Ok((StatusCode::CREATED, made(shared.guard.keys().add(new).await?)))
+}
+
+fn invalid(detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid key", detail)
+}
+
+/// Refuses a login whose server there is not. Of an account nobody has logged in to yet the server is
+/// known all the same.
+fn known(shared: &Shared, grant: &GrantId) -> Result<(), Problem> {
+    let server = shared.application.server(grant);
+    server.or_else(|_| shared.application.server(&GrantId::of(grant.server.clone())))?;
+    Ok(())
+}
+
+/// Lets a limited key open these logins and no others. Its secret stays.
+#[utoipa::path(patch, path = "/api/v1/keys/{name}", request_body = KeyChange, params(("name" = String, Path)),
+    responses((status = 200, body = Key), (status = 404), (status = 422), (status = 507)))]
+pub(super) async fn change(
+    State(shared): State<Shared>,
+    name: Result<Path<String>, PathRejection>,
+    Body(change): Body<KeyChange>,
+) -> Result<Json<Key>, Problem> {
+    let name = name_in(name)?;
+    if change.servers.is_empty() {
+        return Err(invalid("a key of no server would open all of them; name at least one".to_owned()));
+    }
+    let opened = shared.guard.keys().list().into_iter().find(|view| view.key.name == name);
+    let is_new = |grant: &&GrantId| !opened.as_ref().is_some_and(|view| view.key.scope.opens(grant));
+    for grant in change.servers.iter().filter(is_new) {
+        known(&shared, grant)?;
+    }
+    Ok(Json(shared.guard.keys().change_servers(&name, change.servers).await?.into()))
 }
 
 /// Gives a limited key another secret; the one before opens nothing from then on.

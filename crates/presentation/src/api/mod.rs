@@ -21,7 +21,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use axum::{Extension, Json, Router};
 use everfresh_domain::GrantId;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
@@ -84,7 +84,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/api/v1/page-link", post(status::page_link))
         .route("/api/v1/key", get(keys::own))
         .route("/api/v1/keys", get(keys::list).post(keys::add))
-        .route("/api/v1/keys/{name}", delete(keys::remove))
+        .route("/api/v1/keys/{name}", patch(keys::change).delete(keys::remove))
         .route("/api/v1/keys/{name}/rotate", post(keys::rotate))
         .route("/api/v1/local-key/rotate", post(keys::rotate_local))
         .route("/api/v1/servers/{name}/settings", get(servers::settings))

@@ -30,12 +30,20 @@ pub(super) fn data_path(path: &str) -> Option<DataPath<'_>> {
     (!name.is_empty()).then_some(DataPath { key, name, tail })
 }
 
-/// Whether a path climbs: it could leave what the server's URL stands for.
+/// Whether a path climbs, by whatever spelling an upstream may read: it could leave what the server's URL
+/// stands for. Escapes are read as often as there are any, an escaped or backward slash is one, and what
+/// follows a semicolon is no part of a segment.
 pub(super) fn climbs(tail: &str) -> bool {
-    tail.split('/').any(|segment| {
-        let plain = segment.replace("%2e", ".").replace("%2E", ".");
-        plain == ".." || plain == "."
-    }) || tail.contains('\\')
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    if !tail.contains('%') {
+        return tail.contains('\\') || tail.split('/').any(dots);
+    }
+    let mut plain = tail.to_ascii_lowercase();
+    while plain.contains("%25") {
+        plain = plain.replace("%25", "%");
+    }
+    let plain = plain.replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\").replace("%3b", ";");
+    tail.contains('\\') || plain.split(['/', '\\']).any(dots)
 }
 
 /// A path with the client's query, as both came.
@@ -183,10 +191,25 @@ mod tests {
 
     #[test]
     fn paths_that_climb_are_noticed() {
-        for tail in ["/..", "/a/../b", "/%2e%2E/x", "/.", "/.%2e", "/a\\..\\b"] {
+        for tail in [
+            "/..",
+            "/a/../b",
+            "/%2e%2E/x",
+            "/.",
+            "/.%2e",
+            "/a\\..\\b",
+            "/a%2f..%2Fb",
+            "/..%5Cb",
+            "/%252e%252e/b",
+            "/%25252e./b",
+            "/..;/b",
+            "/..;x=1/b",
+            "/..%3b/b",
+            "/x%2f%2e%2e%2fb",
+        ] {
             assert!(climbs(tail), "{tail}");
         }
-        for tail in ["", "/", "/a..b", "/...", "/.well-known/x", "/a/b"] {
+        for tail in ["", "/", "/a..b", "/...", "/.well-known/x", "/a/b", "/a%2Fb", "/a%2f..b", "/100%25", "/a;v=1/b"] {
             assert!(!climbs(tail), "{tail}");
         }
     }

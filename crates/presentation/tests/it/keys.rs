@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use everfresh_application::{KeyError, NewKey};
-use everfresh_domain::{KeyRight, KeyScope};
+use everfresh_domain::{KeyRight, KeyScope, Secret};
 use everfresh_testkit::canary;
 use everfresh_testkit::provider::Behaviour;
 use http::Method;
@@ -24,7 +24,7 @@ async fn send(home: &Home, request: Builder) -> Answer {
 fn wish(name: &str, servers: &[&str], account: Option<&str>, right: KeyRight) -> NewKey {
     let servers = servers.iter().map(|name| name.parse().unwrap());
     let scope = KeyScope::new(servers, account.map(|name| name.parse().unwrap()), right).unwrap();
-    NewKey { name: name.parse().unwrap(), scope, lifetime: None, replaces: false }
+    NewKey { name: name.parse().unwrap(), scope, lifetime: None, replaces: false, holder: None }
 }
 
 /// Makes a key, and has its secret looked for wherever it does not belong.
@@ -99,6 +99,7 @@ GET    /api/v1/status                  .    b    b     b   b    o    k       k  
 GET    /events                         -    b    b     b   b    o    k       k       k
 GET    /api/v1/keys                    .    b    b     b   b    o    k       k       k
 POST   /api/v1/keys                    -    b    b     b   b    o    k       k       k
+PATCH  /api/v1/keys/data               -    b    b     b   b    o    k       k       k
 DELETE /api/v1/keys/data               -    b    b     b   b    o    k       k       k
 POST   /api/v1/keys/data/rotate        -    b    b     b   b    o    k       k       k
 POST   /api/v1/local-key/rotate        -    b    b     b   b    o    k       k       k
@@ -285,6 +286,41 @@ async fn keys_are_made_and_changed_over_the_api() {
     send(&home, home.keyed(Method::DELETE, "/api/v1/keys/ci")).await.expect_problem(404, "no-such-key");
     post("/api/v1/keys/No%20Name/rotate", json!({})).await.expect_problem(404, "no-such-key");
     assert_eq!(home.get("/api/v1/keys").await.json()["keys"], json!([]));
+}
+
+#[tokio::test]
+async fn a_key_is_opened_and_shut_with_its_secret_and_for_its_holder() {
+    let home = home().await;
+    let holder = json!({ "client": "cursor", "file": "/u/.cursor/mcp.json" });
+    let wish = json!({ "name": "cursor", "servers": ["demo"], "holder": holder });
+    let made = home.post("/api/v1/keys", &wish).await.json();
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    canary::keep(&secret);
+    assert_eq!(made["key"]["holder"], holder);
+    assert_eq!(made["key"]["fingerprint"], json!(Secret::new(&secret).fingerprint()));
+    let change = async |servers: Value| {
+        let request = home.keyed(Method::PATCH, "/api/v1/keys/cursor").header("content-type", "application/json");
+        home.send(request.body(Full::from(json!({ "servers": servers }).to_string())).unwrap()).await
+    };
+    let opens =
+        async |path: &str| send(&home, home.bare(Method::DELETE, path).header("x-everfresh-key", &secret)).await.status;
+    assert_eq!((opens("/mcp/demo").await, opens("/mcp/other").await), (200, 403));
+    assert_eq!(change(json!(["demo", "other"])).await.json()["servers"], json!(["demo", "other"]));
+    assert_eq!((opens("/mcp/demo").await, opens("/mcp/other").await), (200, 200));
+    change(json!([])).await.expect_problem(422, "invalid");
+    change(json!(["demo", "nobody"])).await.expect_problem(404, "no-such-server");
+    // What it opened already may be gone meanwhile.
+    assert_eq!(send(&home, home.keyed(Method::DELETE, "/api/v1/servers/other")).await.status, 204);
+    assert_eq!(change(json!(["other"])).await.status, 200);
+    assert_eq!(opens("/mcp/demo").await, 403);
+    let own = send(&home, home.bare(Method::GET, "/api/v1/key").header("x-everfresh-key", &secret)).await.json();
+    assert_eq!((&own["key"]["name"], &own["key"]["holder"]), (&json!("cursor"), &Value::Null), "{own}");
+    let listed = home.get("/api/v1/keys").await.json();
+    assert!(listed["keys"][0]["last_used_at"].is_string() && listed["keys"][0]["holder"] == holder, "{listed}");
+    let everything = json!({ "name": "x", "holder": holder });
+    home.post("/api/v1/keys", &everything).await.expect_problem(422, "invalid");
+    let wrong = json!({ "name": "x", "servers": ["demo"], "holder": { "client": "a\u{1b}", "file": "b" } });
+    home.post("/api/v1/keys", &wrong).await.expect_problem(422, "invalid");
 }
 
 #[tokio::test]

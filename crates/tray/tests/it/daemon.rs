@@ -26,6 +26,8 @@ pub(crate) struct FakeDaemon {
     shared: Arc<Shared>,
     told: std::sync::atomic::AtomicU32,
     serving: JoinHandle<()>,
+    /// What says that it lives.
+    held: Mutex<Option<std::fs::File>>,
     /// Each POST with the right key: its method and path.
     pub(crate) calls: mpsc::UnboundedReceiver<String>,
     /// Each stream that was opened: its `Last-Event-ID`.
@@ -55,7 +57,7 @@ impl FakeDaemon {
                 connections.spawn(serve(stream, Arc::clone(&of_connections)));
             }
         });
-        Self { base_url, shared, told: 1.into(), serving, calls, opened }
+        Self { base_url, shared, told: 1.into(), serving, held: Mutex::default(), calls, opened }
     }
 
     /// Says in the data folder where it is and what it wants.
@@ -63,6 +65,9 @@ impl FakeDaemon {
         std::fs::write(data.join("local-key"), format!("{}\n", self.shared.key)).expect("the key is written");
         std::fs::write(data.join("daemon.json"), json!({ "base_url": self.base_url, "pid": 1 }).to_string())
             .expect("the file is written");
+        let lock = std::fs::File::create(data.join("daemon.lock")).expect("the lock is made");
+        lock.lock().expect("nobody else is the daemon of this folder");
+        *self.held.lock().expect("no test has panicked") = Some(lock);
     }
 
     /// Sends an event to whoever listens.
@@ -83,6 +88,7 @@ impl FakeDaemon {
 
     /// Ends it, with all connections.
     pub(crate) fn stop(&self) {
+        drop(self.held.lock().expect("no test has panicked").take());
         self.serving.abort();
     }
 }

@@ -1,6 +1,7 @@
 //! Checks of everything that a login hangs on. Opens no browser, changes nothing, spends no refresh
 //! token.
 
+mod clients;
 mod local;
 mod remote;
 mod report;
@@ -54,6 +55,7 @@ async fn checks(global: &Global, paths: &Paths, only: Option<&str>) -> Result<Ve
         return Err(failure);
     }
     let looked = join_all(servers.iter().map(|server| remote::checks(&api, server))).await;
+    checks.push(clients::check(&api).await);
     api.close().await;
     let offsets: Vec<(String, i64)> = looked.iter().filter_map(|server| server.clock_ahead.clone()).collect();
     checks.push(clock(&offsets));

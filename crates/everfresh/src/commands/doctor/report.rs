@@ -67,6 +67,8 @@ kinds! {
     Port = "port": "clients connect here, and logins come back here",
     /// The local key.
     LocalKey = "local key": "whoever shows it may use your logins",
+    /// Keys in the files of clients.
+    ClientFiles = "client files": "whoever can read a client's file has what its key opens",
     /// The store.
     Store = "store": "your logins are in it",
     /// Where the store's key is kept.
