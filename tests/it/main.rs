@@ -31,6 +31,8 @@ mod steps;
 mod survival;
 mod table;
 mod timeline;
+#[cfg(target_os = "linux")]
+mod torn;
 mod traces;
 mod unattended;
 mod watch;

@@ -37,6 +37,27 @@ async fn an_outage_degrades_and_heals_without_a_login() {
     daemon.kill().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_that_moves_is_found_again_without_a_login() {
+    let world = World::with_lifetime(Duration::from_secs(6)).await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    let place = format!("{}/oauth/token", world.provider.url());
+    world.provider.with(|model| {
+        model.switches.token_endpoint_told = Some(place);
+        model.switches.old_token_endpoint_gone = true;
+    });
+    let began = Instant::now();
+    let found = || async { (world.counters().refreshes > 1).then_some(()) };
+    until("refreshes at the new place", Duration::from_secs(30), found).await;
+    println!("(d) the token endpoint moved: refreshed twice at the new place {:.1?} later", began.elapsed());
+    daemon.expect_call("demo").await;
+    assert_eq!((world.counters().authorizations, world.counters().reuses), (1, 0));
+    let told = daemon.log();
+    assert!(told.contains("the token endpoint has moved, as its issuer says"));
+    daemon.kill().await;
+}
+
 /// Reads server-sent events until one has this name.
 async fn event(daemon: &everfresh_e2e::Daemon, name: &str) -> Value {
     let mut answer = daemon.request(reqwest::Method::GET, "/events").send().await.unwrap();

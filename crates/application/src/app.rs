@@ -225,7 +225,7 @@ impl Application {
         }));
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
         let (servers, config_problem) = (Servers::default(), watch::Sender::default());
-        let attendance = Arc::new(Attendance::new(Arc::clone(&store), Arc::clone(&clock)));
+        let attendance = Arc::new(Attendance::new(Arc::clone(&store), Arc::clone(&clock), access.clone()));
         let (moving, changing) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
         let inner = Inner {
             store,

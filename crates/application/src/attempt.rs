@@ -129,7 +129,10 @@ impl Attempts {
                     self.keep(server, marked.generation, marked.renewed(response, sent_at)).await
                 }
             }
-            Err(failure) => self.record_failure(attempt, marked.generation, marked.failed(&failure), failure).await,
+            Err(failure) => {
+                let (failed, failure) = self.find_again(attempt, server, marked.failed(&failure), failure).await;
+                self.record_failure(attempt, marked.generation, failed, failure).await
+            }
         };
         Made { outcome, duration: answer.duration, credential: None, is_news: true }
     }
@@ -207,6 +210,49 @@ impl Attempts {
             None => Err(Failure::without_answer(FailureClass::Store, "the refresh token is gone")),
         };
         Answer { result, duration: self.clock.monotonic().saturating_sub(before) }
+    }
+
+    /// A token endpoint that is not there any more may have moved. Where to, only the issuer of the login
+    /// may say, in its own metadata (RFC 8414); else the refresh token stays where it is.
+    async fn find_again(
+        &self,
+        attempt: &Attempt,
+        server: &ServerSettings,
+        failed: GrantRecord,
+        failure: Failure,
+    ) -> (GrantRecord, Failure) {
+        if !failure.endpoint_gone {
+            return (failed, failure);
+        }
+        let limit = self.access.policy().attempt_timeout;
+        let asked = self.discovery.token_endpoint(server, &failed.binding.client.issuer);
+        let told = tokio::time::timeout(limit, asked).await;
+        let (record, more) = match told.map(|told| told.map_err(|error| error.to_string())) {
+            Ok(Ok(endpoint)) if endpoint == failed.binding.token_endpoint => {
+                (failed, "the provider's metadata still names this token endpoint".to_owned())
+            }
+            Ok(Ok(endpoint)) => {
+                tracing::warn!(
+                    server = %attempt.grant, attempt_id = %attempt.id, before = failed.binding.token_endpoint,
+                    after = endpoint, "the token endpoint has moved, as its issuer says"
+                );
+                (
+                    failed.relocated(endpoint),
+                    "the provider's metadata names another token endpoint, which is next".to_owned(),
+                )
+            }
+            Ok(Err(cause)) => {
+                let grant = &attempt.grant;
+                (
+                    failed,
+                    format!(
+                        "the token endpoint may have moved, and where to is not found ({cause}); `everfresh login {grant}` looks anew"
+                    ),
+                )
+            }
+            Err(_) => (failed, format!("the provider's metadata did not come within {} s", limit.as_secs())),
+        };
+        (record, Failure { message: format!("{}; {more}", failure.message), ..failure })
     }
 
     /// Stores the new tokens, then publishes them. What cannot be stored is kept and served.

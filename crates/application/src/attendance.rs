@@ -7,7 +7,9 @@ use everfresh_domain::timeline::{Facts, Outage, Outcome, Runs, Span, Tried};
 use everfresh_domain::{GrantId, LoginEnd, Timestamp};
 use tokio::task::JoinHandle;
 
+use crate::access::Access;
 use crate::app::{AppError, Application};
+use crate::journal::{OLDER_KEPT, RECENT_KEPT};
 use crate::ports::{Clock, JournalEntry, JournalOutcome, TokenStore};
 
 /// How often a running daemon looks whether the machine slept.
@@ -16,8 +18,8 @@ const LOOK: Duration = Duration::from_secs(10);
 /// How often it is stored that the daemon runs: so much of a run is lost where it is killed.
 const LOOKS_PER_WRITE: u32 = 6;
 
-/// Attempts that a timeline is drawn from; journals keep fewer.
-const ATTEMPTS: usize = 10_000;
+/// Attempts that a timeline is drawn from: all that a journal has.
+const ATTEMPTS: usize = 2 * (RECENT_KEPT + OLDER_KEPT);
 
 /// The past of one login.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct Attempted {
 pub(crate) struct Attendance {
     store: Arc<dyn TokenStore>,
     clock: Arc<dyn Clock>,
+    /// Which servers are switched off.
+    access: Access,
     /// Nothing in a process that is no daemon.
     attending: Mutex<Option<Attending>>,
 }
@@ -57,8 +61,8 @@ struct Attending {
 }
 
 impl Attendance {
-    pub(crate) fn new(store: Arc<dyn TokenStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, attending: Mutex::default() }
+    pub(crate) fn new(store: Arc<dyn TokenStore>, clock: Arc<dyn Clock>, access: Access) -> Self {
+        Self { store, clock, access, attending: Mutex::default() }
     }
 
     /// The runs up to `now`.
@@ -77,18 +81,31 @@ impl Attendance {
         })
     }
 
-    /// Notes that this daemon runs; nothing in a process that is none.
+    /// Notes that this daemon runs, and which servers are switched off; nothing in a process that is
+    /// none.
     fn seen(&self, now: Timestamp) -> Option<Runs> {
+        let routes = self.access.routes();
+        let off = routes.iter().filter(|route| !route.settings.enabled).map(|route| route.grant.server.clone());
         let mut attending = self.attending.lock().unwrap_or_else(PoisonError::into_inner);
         attending.as_mut().map(|attending| {
-            attending.runs.see(now);
+            attending.runs.switch(now, off.collect());
             attending.runs.clone()
         })
     }
 
+    /// Looks at once, since servers may have been switched on or off.
+    pub(crate) fn look(&self) {
+        drop(self.seen(self.clock.now()));
+    }
+
     async fn write(&self) {
-        let Some(runs) = self.seen(self.clock.now()) else { return };
-        if let Err(error) = self.store.put_runs(&runs).await {
+        if let Some(runs) = self.seen(self.clock.now()) {
+            self.put(&runs).await;
+        }
+    }
+
+    async fn put(&self, runs: &Runs) {
+        if let Err(error) = self.store.put_runs(runs).await {
             tracing::debug!(%error, "that everfresh runs could not be noted");
         }
     }
@@ -100,7 +117,7 @@ impl Attendance {
             if look.is_multiple_of(LOOKS_PER_WRITE) {
                 attendance.write().await;
             } else {
-                drop(attendance.seen(attendance.clock.now()));
+                attendance.look();
             }
             drop(attendance);
             tokio::time::sleep(LOOK).await;
@@ -118,11 +135,11 @@ impl Attendance {
 
     /// Notes that the daemon ends.
     pub(crate) async fn end(&self) {
-        self.write().await;
         let attending = self.attending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(attending) = attending {
-            attending.task.abort();
-        }
+        let Some(Attending { mut runs, task }) = attending else { return };
+        task.abort();
+        runs.end(self.clock.now());
+        self.put(&runs).await;
     }
 }
 
@@ -142,7 +159,8 @@ impl Application {
         let from = to.before(back);
         let runs = self.attendance().runs(to).await;
         let attempts: Vec<Attempted> = entries.iter().map(Attempted::from).collect();
-        let facts = Facts { history, runs, attempts: attempts.iter().map(|attempt| attempt.tried).collect() };
+        let tried = attempts.iter().map(|attempt| attempt.tried).collect();
+        let facts = Facts { history, runs, server: Some(grant.server.clone()), attempts: tried };
         let within = |attempt: &Attempted| (from..=to).contains(&attempt.tried.at);
         let mut shown: Vec<Attempted> = attempts.into_iter().filter(within).collect();
         shown.sort_by_key(|attempt| attempt.tried.at);

@@ -90,6 +90,7 @@ impl Gate {
 
 fn held(wait: Duration) -> Failure {
     Failure {
+        endpoint_gone: false,
         retry_after: Some(wait),
         ..Failure::without_answer(FailureClass::HeldBack, "held back by everfresh's own rate limit")
     }

@@ -19,6 +19,7 @@ mod driver;
 pub mod events;
 pub mod foreign;
 mod gate;
+pub mod journal;
 pub mod keys;
 pub mod login;
 pub mod notices;

@@ -278,9 +278,10 @@ impl Attempts {
     ) -> Result<IdentityExchange, Failure> {
         let token_endpoint = match (&provider.token_endpoint, &provider.issuer) {
             (Some(endpoint), _) => endpoint.clone(),
-            (None, Some(issuer)) => {
-                self.discovery.identity_provider(server, issuer).await.map_err(|error| not_found(&error))?
-            }
+            (None, Some(issuer)) => self.discovery.token_endpoint(server, issuer).await.map_err(|error| {
+                let failure = not_found(&error);
+                Failure { message: format!("{}; check identity_provider.issuer", failure.message), ..failure }
+            })?,
             (None, None) => return Err(unusable("the identity provider has no issuer and no token endpoint")),
         };
         Ok(IdentityExchange {

@@ -65,10 +65,14 @@ impl Vault {
         written
     }
 
-    /// Removes the grant, with whatever was not saved of it.
-    pub(crate) async fn erase(&self, grant: &GrantId) -> Result<(), StoreError> {
-        self.lock_unsaved().remove(grant);
-        self.store.erase(grant).await
+    /// Removes the grant, with whatever was not saved of it. Where that fails nothing is lost.
+    pub(crate) async fn erase(self: &Arc<Self>, grant: &GrantId) -> Result<(), StoreError> {
+        let unsaved = self.lock_unsaved().remove(grant);
+        let erased = self.store.erase(grant).await;
+        if let (Err(_), Some(Unsaved { stored, record })) = (&erased, unsaved) {
+            self.save_later(stored, record);
+        }
+        erased
     }
 
     /// Keeps a record that the store did not take, and writes it again until it does.

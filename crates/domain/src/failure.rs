@@ -93,6 +93,10 @@ pub struct Failure {
     pub http_status: Option<u16>,
     /// The pause that the provider asked for.
     pub retry_after: Option<Duration>,
+    /// Whether it looks as if the endpoint is not there any more: its name leads nowhere, or it is
+    /// answered there as for an unknown path. It may have moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub endpoint_gone: bool,
     /// What happened, as a fragment that fits after "failed: ".
     pub message: String,
 }
@@ -100,6 +104,14 @@ pub struct Failure {
 impl Failure {
     /// A failure without an answer.
     pub fn without_answer(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, oauth_error: None, subcode: None, http_status: None, retry_after: None, message: message.into() }
+        Self {
+            class,
+            oauth_error: None,
+            subcode: None,
+            http_status: None,
+            retry_after: None,
+            endpoint_gone: false,
+            message: message.into(),
+        }
     }
 }

@@ -104,7 +104,8 @@ pub struct ClientRegistration {
 pub struct Binding {
     /// The upstream's URL at login: the access token goes to no other origin.
     pub upstream: String,
-    /// The token endpoint that issued the tokens; the refresh token goes nowhere else.
+    /// The token endpoint that issued the tokens, or that the same issuer named when that was gone; the
+    /// refresh token goes nowhere else.
     pub token_endpoint: String,
     /// The revocation endpoint (RFC 7009), where there is one.
     pub revocation_endpoint: Option<String>,
@@ -448,6 +449,12 @@ impl GrantRecord {
     #[must_use]
     pub fn misplaced(&self, detail: String) -> Self {
         Self { ended: Some(LoginEnd::IssuerChanged { detail }), ..self.clone() }
+    }
+
+    /// With the token endpoint that its issuer names since the one before is gone.
+    #[must_use]
+    pub fn relocated(self, token_endpoint: String) -> Self {
+        Self { binding: Binding { token_endpoint, ..self.binding }, ..self }
     }
 
     /// The refresh token that the next attempt sends: the current one, or the one before where the

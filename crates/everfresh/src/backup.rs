@@ -4,9 +4,12 @@
 //! other way, so that the local key alone never reveals one.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use everfresh_application::ServerSettings;
 use everfresh_application::backup::{Backup, FORMAT, PutBack};
 use everfresh_domain::{GrantId, Secret};
 use everfresh_infrastructure::backup as sealed;
@@ -26,6 +29,9 @@ const PASSPHRASE: &str = "EVERFRESH_BACKUP_PASSPHRASE";
 
 /// Shorter ones are guessed, however long a guess takes.
 const PASSPHRASE_MIN: usize = 12;
+
+/// Of a file only the first line counts; so much of it is read.
+const PASSPHRASE_FILE_MAX: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
@@ -88,29 +94,42 @@ pub(crate) async fn restore(global: &Global, paths: &Paths, restore: &Restore) -
         let store = compose::open_store(paths, &config)?;
         backup.put_back(store.store()).await.map_err(|error| Failure::new(Exit::Store, error.to_string()))?
     };
-    let (grants, differing) = outcomes;
-    for server in &differing {
+    for server in &outcomes.differing {
         output::note(format!("{server}: there is a server of that name with other settings, which stays"));
     }
+    for (server, why) in &outcomes.refused {
+        output::note(format!("{server}: the server is not put back: {why}"));
+    }
+    let refused = |server: &&ServerSettings| outcomes.refused.iter().any(|(name, _)| *name == server.name);
+    let put_back = backup.servers.iter().filter(|server| !refused(server));
     let servers: BTreeSet<String> =
-        config.servers.iter().chain(&backup.servers).map(|server| server.name.to_string()).collect();
+        config.servers.iter().chain(put_back).map(|server| server.name.to_string()).collect();
     let mut restored = Vec::new();
-    for (grant, outcome) in &grants {
+    let mut worst = if outcomes.refused.is_empty() { Exit::Done } else { Exit::Refused };
+    for (grant, outcome) in &outcomes.grants {
         match outcome {
+            PutBack::OtherLogin => {
+                worst = Exit::Refused;
+                output::line(format!(
+                    "{grant}: left as it is: another login lives there, and is not given up for an older one; to have \
+                     that of the backup, log out first (everfresh logout {grant})"
+                ));
+            }
             PutBack::Newer => {
                 output::line(format!("{grant}: left as it is: the store has the same login or a newer one"))
             }
             PutBack::Restored if !servers.contains(grant.server.as_str()) => output::line(format!(
-                "{grant}: restored; its server stood in the configuration file, and does not stand in this one"
+                "{grant}: restored; its server is not here: it stood in the configuration file, or was not put back"
             )),
             PutBack::Restored => restored.push(grant),
         }
     }
     if restore.no_refresh {
         restored.iter().for_each(|grant| output::line(format!("{grant}: restored, as of {}", backup.taken_at)));
-        return Ok(Exit::Done);
+        return Ok(worst);
     }
-    prove(global, paths, &restored).await
+    let proven = prove(global, paths, &restored).await?;
+    Ok(if worst == Exit::Done { proven } else { worst })
 }
 
 /// Refreshes what was restored: whoever has refreshed it since the backup has spent its token.
@@ -168,8 +187,10 @@ fn passphrase(file: Option<&Path>) -> Result<Secret, Failure> {
     let usage = |text: String| Failure::new(Exit::Usage, text);
     let text = match file {
         Some(path) => {
-            let read = std::fs::read_to_string(path).map(Zeroizing::new);
-            read.map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?
+            let mut text = Zeroizing::new(String::new());
+            let read = File::open(path).and_then(|file| file.take(PASSPHRASE_FILE_MAX).read_to_string(&mut text));
+            read.map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?;
+            text
         }
         None => Zeroizing::new(std::env::var(PASSPHRASE).unwrap_or_default()),
     };

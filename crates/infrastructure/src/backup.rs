@@ -4,7 +4,8 @@
 //! 32 bytes and a nonce of 24; then XChaCha20-Poly1305 of the content, bound to all of that. The key is
 //! scrypt of the passphrase with r = 8 and p = 1.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -14,7 +15,7 @@ use everfresh_domain::Secret;
 use scrypt::Params;
 use zeroize::Zeroizing;
 
-use crate::files::write_private;
+use crate::files::create_private;
 
 const MAGIC: &[u8; 4] = b"EVBK";
 const VERSION: u8 = 1;
@@ -99,18 +100,23 @@ fn cipher(cost: u8, passphrase: &Secret, salt: &[u8]) -> Option<XChaCha20Poly130
 /// Writes a backup as a file of its owner only: whole and durable, or not at all, and never over
 /// another.
 pub fn write(path: &Path, sealed: &[u8]) -> io::Result<()> {
-    if path.exists() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already; choose another name"));
-    }
-    write_private(path, sealed)
+    create_private(path, sealed).map_err(|error| {
+        let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+        if is_there { io::Error::new(error.kind(), "it is there already; choose another name") } else { error }
+    })
 }
 
 /// Reads the file of a backup.
 pub fn read(path: &Path) -> Result<Vec<u8>, BackupError> {
-    if std::fs::metadata(path)?.len() > FILE_MAX {
+    let mut sealed = Vec::new();
+    // What begins otherwise is not read to its end, which it may not have.
+    let mut file = File::open(path)?.take(FILE_MAX + 1);
+    file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut sealed)?;
+    if sealed != MAGIC {
         return Err(BackupError::Foreign);
     }
-    Ok(std::fs::read(path)?)
+    file.read_to_end(&mut sealed)?;
+    if sealed.len() as u64 > FILE_MAX { Err(BackupError::Foreign) } else { Ok(sealed) }
 }
 
 #[cfg(test)]
@@ -171,5 +177,30 @@ mod tests {
         write(&path, &sealed()).unwrap();
         assert_eq!(write(&path, b"x").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert!(open(&passphrase(), &read(&path).unwrap()).is_ok());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    /// A folder that others may write to can have anything in it.
+    #[cfg(unix)]
+    #[test]
+    fn no_link_leads_it_elsewhere_and_it_is_its_owners_only() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("backup"), folder.path().join("victim"));
+        symlink(&victim, &path).unwrap();
+        assert_eq!(write(&path, &sealed()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!victim.exists());
+        let other = folder.path().join("other");
+        std::fs::write(other.with_added_extension("tmp"), "mine").unwrap();
+        write(&other, &sealed()).unwrap();
+        assert_eq!(std::fs::read(other.with_added_extension("tmp")).unwrap(), b"mine");
+        assert_eq!(std::fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_never_ends_is_not_read() {
+        assert!(matches!(read(Path::new("/dev/zero")), Err(BackupError::Foreign)));
     }
 }

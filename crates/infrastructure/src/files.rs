@@ -4,10 +4,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use everfresh_application::ports::Entropy;
+
+use crate::system::SystemEntropy;
+
 #[cfg(unix)]
 const PRIVATE_FILE: u32 = 0o600;
 #[cfg(unix)]
 const PRIVATE_FOLDER: u32 = 0o700;
+
+/// The folder that `path` lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    // Of a bare name it is the empty path, which cannot be opened.
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
 
 /// Forces the names in `folder` to the disk, where the platform has that.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -20,11 +30,41 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Writes `content` as a file of its owner only: whole and durable, or not at all.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let folder = folder_of(path);
     let beside = path.with_added_extension("tmp");
     write_synced(&beside, content)?;
     fs::rename(&beside, path)?;
     sync_folder(folder)
+}
+
+/// The same for a file that must not be there yet: nothing is written over, whoever else may write in
+/// that folder.
+pub(crate) fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let drawn = hex::encode(&SystemEntropy.bytes()[..8]);
+    let beside = path.with_added_extension(drawn).with_added_extension("tmp");
+    let mut options = private_file();
+    let written = options.write(true).create_new(true).open(&beside).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_data()
+    });
+    let placed = written.and_then(|()| place_new(&beside, path));
+    if placed.is_err() {
+        drop(fs::remove_file(&beside));
+    }
+    placed?;
+    sync_folder(folder_of(path))
+}
+
+/// Gives `beside` a name that nothing has. Where there are no links, as on many a memory stick, it is
+/// looked before.
+fn place_new(beside: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(beside, path) {
+        Ok(()) => fs::remove_file(beside),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists || path.symlink_metadata().is_ok() => {
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
+        Err(_) => fs::rename(beside, path),
+    }
 }
 
 /// The same without forcing anything to the disk: whole, also where the process is killed, and maybe
@@ -41,22 +81,22 @@ pub(crate) fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE_FILE);
-    let mut file = options.open(path)?;
+    let mut file = private_file().write(true).create(true).truncate(true).open(path)?;
     file.write_all(content)?;
     Ok(file)
 }
 
 /// Opens a file of its owner only, to write behind what is in it.
 pub fn append_private(path: &Path) -> io::Result<File> {
+    private_file().append(true).create(true).open(path)
+}
+
+/// How a file is made that is its owner's only.
+fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE_FILE);
-    options.open(path)
+    options
 }
 
 /// Makes a folder for its owner only, with all that leads to it.

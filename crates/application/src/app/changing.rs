@@ -58,11 +58,15 @@ impl Application {
         Ok(())
     }
 
-    /// Takes a grant out of use and out of the store; what was stored of it is returned.
+    /// Takes a grant out of use and out of the store; what was stored of it is returned. Where the store
+    /// keeps it, it is in use as before.
     pub(super) async fn erase(&self, grant: &GrantId) -> Result<Option<GrantRecord>, AppError> {
         let record = self.inner.vault.read(grant).await.ok().flatten();
         self.unseat(grant).await;
-        self.inner.vault.erase(grant).await?;
+        if let Err(error) = self.inner.vault.erase(grant).await {
+            self.sync().await?;
+            return Err(error.into());
+        }
         Ok(record)
     }
 

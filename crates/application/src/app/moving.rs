@@ -69,6 +69,16 @@ impl Application {
         Ok(Moved { outcome, added_server: is_new, rotated: held.is_some() && held != sent })
     }
 
+    /// Completes a move that was cut short before its first refresh, or met a provider that was away:
+    /// whoever hands over the same login once more means that.
+    pub async fn complete_move(&self, here: &GrantId, terms: MoveTerms) -> Result<(), AppError> {
+        let status = self.server(here)?.status;
+        if !terms.leave && status.last_success_at.is_none() && status.ended.is_none() {
+            self.refresh(here).await?;
+        }
+        Ok(())
+    }
+
     /// The settings of the login's server, and whether they are made for it.
     fn server_for(&self, grant: &GrantId, url: &str) -> Result<(ServerSettings, bool), AppError> {
         let Some(settings) = self.inner.servers.settings(&grant.server) else {

@@ -100,6 +100,7 @@ impl Application {
                 self.reload(grant, settings).await?;
             }
         }
+        self.attendance().look();
         Ok(())
     }
 

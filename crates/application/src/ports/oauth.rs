@@ -307,8 +307,9 @@ pub trait OAuthDiscovery: Send + Sync {
         challenge: Option<Challenge>,
     ) -> Result<Discovered, DiscoveryError>;
 
-    /// Finds the token endpoint of an identity provider by its metadata, on behalf of `server`.
-    async fn identity_provider(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError>;
+    /// Finds the token endpoint that `issuer` names in its own metadata (RFC 8414), on behalf of
+    /// `server`. A document that speaks for another issuer names none.
+    async fn token_endpoint(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError>;
 
     /// Registers a client dynamically (RFC 7591). Nothing is stored here.
     async fn register(

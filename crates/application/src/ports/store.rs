@@ -147,7 +147,8 @@ pub trait TokenStore: Send + Sync {
     /// Removes `grant` with its journal. Durable once returned; removing what is not there is fine.
     async fn erase(&self, grant: &GrantId) -> Result<(), StoreError>;
 
-    /// Appends to the grant's journal. May be lost in a crash, and is bounded in length.
+    /// Appends to the grant's journal, and drops of it what is [`crate::journal::surplus`], maybe some
+    /// entries later. May be lost in a crash.
     async fn append_journal(&self, grant: &GrantId, entry: &JournalEntry) -> Result<(), StoreError>;
 
     /// The newest `limit` entries of a grant's journal, newest first.

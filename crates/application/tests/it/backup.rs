@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use everfresh_application::ServerSettings;
 use everfresh_application::backup::{Backup, PutBack};
 use everfresh_application::ports::TokenStore;
+use everfresh_application::{SecretSource, ServerSettings};
+use everfresh_domain::GrantRecord;
 use everfresh_testkit::memory::MemoryStore;
 use everfresh_testkit::provider::Behaviour;
 
@@ -17,10 +18,11 @@ async fn taken(store: &MemoryStore, world: &World) -> Backup {
 }
 
 async fn put_back(backup: &Backup, store: &MemoryStore) -> PutBack {
-    let (outcomes, differing) = backup.put_back(store).await.unwrap();
-    assert!(differing.is_empty() && outcomes.len() == 1, "{outcomes:?}");
-    assert_eq!(outcomes[0].0, grant());
-    outcomes[0].1
+    let outcomes = backup.put_back(store).await.unwrap();
+    assert!(outcomes.differing.is_empty() && outcomes.refused.is_empty(), "{outcomes:?}");
+    let [(restored, outcome)] = outcomes.grants.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!(*restored, grant());
+    *outcome
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +72,69 @@ async fn servers_of_the_same_name_and_other_settings_stay_and_are_named() {
     let other = MemoryStore::default();
     let changed = ServerSettings { enabled: false, ..server() };
     other.put_server(&changed).await.unwrap();
-    let (_, differing) = backup.put_back(&other).await.unwrap();
-    assert_eq!(differing, [grant().server]);
+    let outcomes = backup.put_back(&other).await.unwrap();
+    assert_eq!(outcomes.differing, [grant().server]);
     assert_eq!(other.servers().await.unwrap(), [changed]);
+}
+
+/// A login has more generations behind it than the one that was made after the store was lost.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_lives_is_not_given_up_for_an_older_one_of_more_generations() {
+    let world = World::logged_in(Behaviour::default()).await;
+    pass(5 * HOUR).await;
+    let backup = taken(&world.store, &world).await;
+    world.store.erase(&grant()).await.unwrap();
+    let world = world.restart().await;
+    world.log_in().await;
+    let living = world.store.on_disk(&grant()).unwrap();
+    assert!(living.generation < backup.grants[0].generation);
+    assert_eq!(put_back(&backup, &world.store).await, PutBack::OtherLogin);
+    assert_eq!(world.store.on_disk(&grant()).unwrap(), living);
+
+    // Once it is over, the one of the backup may have its place, as a later generation.
+    for _ in 0..10 {
+        world.app.logout(&grant()).await.unwrap();
+    }
+    let over = world.store.on_disk(&grant()).unwrap();
+    assert!(over.generation > backup.grants[0].generation);
+    assert_eq!(put_back(&backup, &world.store).await, PutBack::Restored);
+    let restored = world.store.on_disk(&grant()).unwrap();
+    assert_eq!((restored.generation, &restored.tokens), (over.generation.next(), &backup.grants[0].tokens));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_refused_here_does_not_come_back() {
+    let world = World::logged_in(Behaviour::default()).await;
+    let backup = taken(&world.store, &world).await;
+    world.with(everfresh_testkit::provider::Model::revoke_all);
+    pass(HOUR).await;
+    assert_eq!(world.reason(), "refresh_token_rejected");
+    assert_eq!(put_back(&backup, &world.store).await, PutBack::Newer);
+    let elsewhere = GrantRecord { logged_in_at: None, ..backup.grants[0].clone() };
+    let backup = Backup { grants: vec![elsewhere], ..backup };
+    assert_eq!(put_back(&backup, &world.store).await, PutBack::Newer, "however it is described");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_backup_is_run_and_no_odd_url_comes_back() {
+    let command = SecretSource::Command(vec!["touch".into(), "owned".into()]);
+    let hostile = |change: fn(&mut ServerSettings, SecretSource)| {
+        let mut settings = server();
+        change(&mut settings, command.clone());
+        settings
+    };
+    let servers = [
+        hostile(|server, command| server.oauth.client_secret = Some(command)),
+        hostile(|server, command| server.oauth.private_key = Some(command)),
+        hostile(|server, command| server.oauth.assertion = Some(command)),
+        hostile(|server, _| server.url = "file:///etc/passwd".into()),
+    ];
+    let world = World::empty(Behaviour::default()).await;
+    let nothing = taken(&world.store, &world).await;
+    for server in servers {
+        let backup = Backup { servers: vec![server], ..nothing.clone() };
+        let outcomes = backup.put_back(&world.store).await.unwrap();
+        assert_eq!(outcomes.refused.len(), 1, "{outcomes:?}");
+        assert!(world.store.servers().await.unwrap().is_empty());
+    }
 }

@@ -1,9 +1,12 @@
 //! Changes of the servers that come at the same time.
 
+use std::time::Duration;
+
 use everfresh_application::AppError;
+use everfresh_domain::Generation;
 use everfresh_testkit::provider::Behaviour;
 
-use crate::world::{World, grant, server};
+use crate::world::{HOUR, World, grant, pass, server};
 
 #[tokio::test(start_paused = true)]
 async fn of_two_who_add_a_server_of_one_name_one_is_told_that_it_is_taken() {
@@ -38,5 +41,29 @@ async fn a_login_that_begins_while_its_server_is_removed_leaves_nothing_behind()
     let (_, begun) = tokio::join!(world.app.remove_server(&name), world.app.start_login(&account, None));
     assert!(matches!(begun, Err(AppError::NoSuchServer(_))), "{begun:?}");
     assert!(world.app.servers().is_empty());
+    assert!(world.store.on_disk(&grant()).is_none());
+}
+
+/// The newest tokens are only in memory, and the disk takes neither them nor the removal.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_fails_loses_no_token_and_leaves_the_login_in_use() {
+    let world = World::logged_in(Behaviour::default()).await;
+    world.with(|model| model.switches.delay_ms = 1_000);
+    let refreshing = tokio::spawn({
+        let app = world.app.clone();
+        async move { app.refresh(&grant()).await }
+    });
+    pass(Duration::from_millis(500)).await;
+    world.store.fail_writes(Some("no space left on device"));
+    refreshing.await.unwrap().unwrap();
+    let removed = world.app.remove_server(&server().name).await;
+    assert!(matches!(removed, Err(AppError::Store(_))), "{removed:?}");
+    assert_eq!(world.generation_of_pass().await, Some(2), "the newest token is used");
+    world.store.fail_writes(None);
+    pass(Duration::from_secs(20)).await;
+    assert_eq!(world.store.on_disk(&grant()).unwrap().generation, Generation(2), "and is stored");
+    pass(HOUR).await;
+    assert_eq!((world.reason(), world.counters().reuses), ("ok", 0));
+    world.app.remove_server(&server().name).await.unwrap();
     assert!(world.store.on_disk(&grant()).is_none());
 }

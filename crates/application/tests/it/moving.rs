@@ -263,3 +263,30 @@ async fn of_two_that_come_at_once_one_is_taken() {
     assert!(matches!(refused(two), ImportError::AlreadyHere(_)));
     assert_eq!(world.counters().reuses, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_same_login_again_completes_a_move_that_was_cut_short() {
+    let (world, login) = world_and_login(Behaviour::default()).await;
+    world.app.move_in(login.clone(), LEAVE).await.unwrap();
+    let world = world.restart().await;
+    assert!(matches!(refused(world.app.move_in(login, MoveTerms::default()).await), ImportError::AlreadyHere(_)));
+    world.app.complete_move(&grant(), LEAVE).await.unwrap();
+    assert_eq!(world.counters().refreshes, 0, "it is to be left");
+    for _ in 0..2 {
+        world.app.complete_move(&grant(), MoveTerms::default()).await.unwrap();
+        assert_eq!(world.counters().refreshes, 1, "once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_cannot_be_stored_leaves_the_login_in_use() {
+    let (world, login) = world_and_login(Behaviour::default()).await;
+    world.app.move_in(login, LEAVE).await.unwrap();
+    world.store.fail_writes(Some("disk full"));
+    let undone = world.app.move_back(&grant()).await;
+    assert!(matches!(undone, Err(AppError::Store(_))), "{undone:?}");
+    world.store.fail_writes(None);
+    assert_eq!(world.generation_of_pass().await, Some(1));
+    pass(HOUR).await;
+    assert_eq!((world.reason(), world.counters().refreshes), ("ok", 1), "and is kept fresh");
+}

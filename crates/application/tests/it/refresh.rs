@@ -39,6 +39,50 @@ async fn what_ended_while_the_process_was_dead_is_refreshed_at_start_and_request
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_moved_is_found_again_where_its_issuer_says() {
+    let world = World::logged_in(Behaviour::default()).await;
+    let place = "https://as.example/v2/token";
+    world.with(|model| {
+        model.switches.old_token_endpoint_gone = true;
+        model.switches.metadata_down = true;
+    });
+    pass(HOUR).await;
+    let health = world.app.server(&grant()).unwrap().health;
+    assert_eq!((health.reason.as_str(), world.counters().refreshes), ("retrying_provider", 0));
+    assert!(health.detail.contains("may have moved") && health.detail.contains("everfresh login linear"), "{health:?}");
+    world.with(|model| {
+        model.switches.metadata_down = false;
+        model.switches.token_endpoint_told = Some(place.to_owned());
+        model.switches.issuer_told = Some("https://other.example".to_owned());
+    });
+    pass(HOUR).await;
+    assert_eq!(
+        (world.reason(), world.counters().refreshes),
+        ("retrying_provider", 0),
+        "another issuer's word is nothing"
+    );
+    world.with(|model| model.switches.issuer_told = None);
+    pass(HOUR).await;
+    assert_eq!((world.reason(), world.counters().authorizations, world.counters().reuses), ("ok", 1, 0));
+    assert_eq!(world.store.on_disk(&grant()).unwrap().binding.token_endpoint, place);
+    let (refreshes, world) = (world.counters().refreshes, world.restart().await);
+    pass(HOUR).await;
+    assert!(world.counters().refreshes > refreshes, "after a restart as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_its_issuer_still_names_is_asked_on_and_nothing_else_is() {
+    let world = World::logged_in(Behaviour::default()).await;
+    world.with(|model| model.switches.old_token_endpoint_gone = true);
+    pass(HOUR).await;
+    let health = world.app.server(&grant()).unwrap().health;
+    assert!(health.detail.contains("still names this token endpoint"), "{health:?}");
+    world.with(|model| model.switches.old_token_endpoint_gone = false);
+    pass(Duration::from_secs(400)).await;
+    assert_eq!((world.reason(), world.counters().reuses), ("ok", 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_asked_for_once_more_and_then_told_by_its_name() {
     let world = World::logged_in(Behaviour::default()).await;
     world.with(|model| {

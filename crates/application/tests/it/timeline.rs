@@ -46,16 +46,59 @@ async fn a_token_that_ends_while_the_daemon_is_off_is_told_as_off_and_as_lapsed_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_daemon_was_there_until_a_minute_before_its_death() {
+async fn of_the_last_minute_of_a_killed_daemon_nothing_is_known() {
     let world = World::logged_in(Behaviour::default()).await;
     world.app.attend().await;
     pass(MINUTE * 30 + MINUTE / 2).await;
     let world = world.restart().await;
-    assert_eq!(states(&timeline(&world).await).last().map(|(state, _)| *state), Some(State::Off), "no daemon, no run");
+    assert_eq!(
+        states(&timeline(&world).await).last().map(|(state, _)| *state),
+        Some(State::Unknown),
+        "noted by nobody"
+    );
     pass(MINUTE * 30).await;
     world.app.attend().await;
     pass(MINUTE).await;
-    assert_eq!(states(&timeline(&world).await)[1..], [(State::Valid, 30), (State::Off, 31), (State::Valid, 1)]);
+    assert_eq!(
+        states(&timeline(&world).await)[1..],
+        [(State::Valid, 30), (State::Unknown, 1), (State::Off, 30), (State::Valid, 1)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_switched_off_is_told_as_disabled_over_restarts() {
+    let world = World::logged_in(Behaviour::default()).await;
+    world.app.attend().await;
+    pass(MINUTE * 30).await;
+    world.app.set_enabled(&grant().server, false).await.unwrap();
+    pass(HOUR * 2).await;
+    world.app.shutdown().await;
+    pass(HOUR).await;
+    let world = world.restart().await;
+    world.app.attend().await;
+    pass(HOUR).await;
+    world.app.set_enabled(&grant().server, true).await.unwrap();
+    pass(MINUTE).await;
+    let told = states(&timeline(&world).await);
+    let expected = [
+        (State::Valid, 30),
+        (State::Disabled, 120),
+        (State::Off, 60),
+        (State::Disabled, 60),
+        (State::Lapsed, 0),
+        (State::Valid, 1),
+    ];
+    assert!(told[1..] == expected || told[1..] == [&expected[..4], &expected[5..]].concat(), "{told:?}");
+}
+
+/// As many as there are of tokens that live for a minute.
+#[tokio::test(start_paused = true)]
+async fn a_day_of_one_minute_tokens_is_told_whole() {
+    let behaviour = Behaviour { access_lifetime: MINUTE, ..Behaviour::default() };
+    let world = World::logged_in(behaviour).await;
+    pass(HOUR * 26).await;
+    let told = timeline(&world).await.attempts.len();
+    assert!((1_780..=1_840).contains(&told), "{told}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ pub use record::Parting;
 pub use runs::{RUNS_KEPT, Run, Runs};
 
 use crate::health::Reason;
+use crate::ids::ServerName;
 use crate::time::Timestamp;
 
 /// How far back a timeline can reach; what is older is forgotten.
@@ -34,9 +35,11 @@ pub enum State {
     Lapsed,
     /// There was no login.
     LoggedOut,
+    /// Its server was switched off, so nobody wanted a token.
+    Disabled,
     /// The daemon did not run, or the machine slept.
     Off,
-    /// Nothing is recorded.
+    /// Nothing is recorded; or the daemon was killed, and may have run for up to a minute more.
     Unknown,
 }
 
@@ -47,6 +50,7 @@ impl State {
             Self::Valid => "valid",
             Self::Lapsed => "lapsed",
             Self::LoggedOut => "logged_out",
+            Self::Disabled => "disabled",
             Self::Off => "off",
             Self::Unknown => "unknown",
         }
@@ -110,6 +114,8 @@ pub struct Facts {
     pub history: History,
     /// When the daemon ran.
     pub runs: Runs,
+    /// Which server it is of: it may have been switched off.
+    pub server: Option<ServerName>,
     /// The attempts that are kept, in any order.
     pub attempts: Vec<Tried>,
 }
@@ -120,13 +126,14 @@ impl Facts {
         if from >= to {
             return Vec::new();
         }
-        let changes = self.history.changes().chain(self.runs.changes());
+        let runs = self.proven_runs();
+        let changes = self.history.changes().chain(runs.changes());
         let mut moments: Vec<Timestamp> = changes.filter(|at| (from..to).contains(at)).chain([from, to]).collect();
         moments.sort_unstable();
         moments.dedup();
         let mut spans: Vec<Span> = Vec::new();
         for (&from, &to) in moments.iter().zip(moments.iter().skip(1)) {
-            let state = self.state_at(from);
+            let state = self.state_at(&runs, from);
             match spans.last_mut() {
                 Some(last) if last.state == state => last.to = to,
                 Some(_) | None => spans.push(Span { from, to, state }),
@@ -135,12 +142,24 @@ impl Facts {
         spans
     }
 
-    fn state_at(&self, at: Timestamp) -> State {
-        if self.runs.begin().is_none_or(|begin| at < begin) {
+    /// When the daemon ran, also where only its attempts show that.
+    fn proven_runs(&self) -> Runs {
+        let mut runs = self.runs.clone();
+        let mut ends: Vec<Timestamp> = self.attempts.iter().map(Tried::ended_at).collect();
+        ends.sort_unstable();
+        ends.into_iter().for_each(|end| runs.prove(end));
+        runs
+    }
+
+    fn state_at(&self, runs: &Runs, at: Timestamp) -> State {
+        if runs.begin().is_none_or(|begin| at < begin) {
             return State::Unknown;
         }
-        if !self.runs.ran_at(at) {
-            return State::Off;
+        if !runs.ran_at(at) {
+            return if runs.may_have_run_at(at) { State::Unknown } else { State::Off };
+        }
+        if self.server.as_ref().is_some_and(|server| runs.had_disabled_at(server, at)) {
+            return State::Disabled;
         }
         match self.history.holding_at(at) {
             None => State::Unknown,
@@ -155,13 +174,14 @@ impl Facts {
         if from >= to {
             return Vec::new();
         }
+        let runs = self.proven_runs();
         let mut attempts = self.attempts.clone();
         attempts.sort_by_key(|tried| (tried.at, tried.duration));
         let mut outages: Vec<Outage> = Vec::new();
         let mut failed_at = from;
         for tried in attempts.iter().filter(|tried| tried.at < to) {
             let lasting = outages.last_mut().filter(|outage| outage.to.is_none());
-            let broken_off = lasting.as_ref().and_then(|_| self.broken_off(failed_at, tried.at));
+            let broken_off = lasting.as_ref().and_then(|_| self.broken_off(&runs, failed_at, tried.at));
             match (tried.outcome, lasting) {
                 (Outcome::Discarded, _) | (Outcome::Succeeded, None) => {}
                 (Outcome::Succeeded, Some(outage)) => outage.end(broken_off.unwrap_or_else(|| tried.ended_at())),
@@ -178,7 +198,7 @@ impl Facts {
             }
         }
         if let Some(outage) = outages.last_mut().filter(|outage| outage.to.is_none()) {
-            let end = self.broken_off(failed_at, to);
+            let end = self.broken_off(&runs, failed_at, to);
             end.into_iter().for_each(|end| outage.end(end));
         }
         outages.retain(|outage| outage.to.is_none_or(|end| end > from));
@@ -187,9 +207,9 @@ impl Facts {
 
     /// When an outage that was seen at `failed_at` ended without an attempt, before `to`: by a login,
     /// a logout, or the end of the daemon.
-    fn broken_off(&self, failed_at: Timestamp, to: Timestamp) -> Option<Timestamp> {
+    fn broken_off(&self, runs: &Runs, failed_at: Timestamp, to: Timestamp) -> Option<Timestamp> {
         let by_person = self.history.by_person();
-        by_person.chain(self.runs.ends()).filter(|at| (failed_at..to).contains(at)).min()
+        by_person.chain(runs.ends()).filter(|at| (failed_at..to).contains(at)).min()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Rules that many grants of one provider share.
 
-use everfresh_domain::engine::Event;
-use everfresh_domain::failure::FailureClass;
+use everfresh_domain::engine::{AttemptOutcome, Event};
+use everfresh_domain::failure::{Failure, FailureClass};
+use everfresh_domain::grant::GrantFacts;
 use everfresh_domain::{Policy, Reason};
 
 use crate::kit::{HOUR, START, Stage, facts, secs};
@@ -91,6 +92,27 @@ fn a_provider_that_is_dead_for_a_month_sees_one_probe_every_five_minutes() {
         assert!((11.0..=12.0).contains(&hourly), "{class:?}: {hourly} requests an hour");
         assert!(busiest_hour <= 35, "{class:?}: {busiest_hour} requests in one hour");
     }
+}
+
+#[test]
+fn a_login_whose_token_endpoint_moved_is_not_held_back_by_the_one_it_left() {
+    let mut stage = with_grants(8, Policy::default());
+    let mut begun = stage.begun();
+    let moved = begun.pop().expect("all begin");
+    for attempt in &begun {
+        stage.fail(attempt, FailureClass::Provider);
+    }
+    let facts = GrantFacts {
+        endpoint: "new.example".into(),
+        last_attempt_at: Some(moved.started_at),
+        ..stage.facts_of(&moved.grant.to_string())
+    };
+    let failure = Failure { endpoint_gone: true, ..Failure::without_answer(FailureClass::Provider, "404") };
+    stage.report(&moved, AttemptOutcome::Failed { failure, facts: Some(Box::new(facts)) });
+    stage.pass(secs(12));
+    let next = stage.begun();
+    assert_eq!(next.len(), 2, "one stands for the old endpoint, and one goes to the new: {next:?}");
+    assert!(next.iter().any(|attempt| attempt.grant == moved.grant));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use everfresh_domain::timeline::{
     Facts, History, Holding, KEPT, Outage, Outcome, Parting, RUNS_KEPT, Run, Runs, STRETCHES_KEPT, State, Stretch,
     Tried,
 };
-use everfresh_domain::{Failure, FailureClass, GrantRecord, Reason, Timestamp};
+use everfresh_domain::{Failure, FailureClass, GrantRecord, Reason, ServerName, Timestamp};
 use proptest::prelude::*;
 
 use crate::kit::{HOUR, START, secs};
@@ -17,12 +17,12 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn ran(runs: &[(i64, i64)]) -> Runs {
-    runs.iter().map(|&(from, to)| Run { started_at: at(from), seen_at: at(to) }).collect()
+    runs.iter().map(|&(from, to)| Run::between(at(from), at(to))).collect()
 }
 
 /// The states from 0 s to 100 s, each with its first second.
 fn states(history: &History, runs: &[(i64, i64)]) -> Vec<(i64, &'static str)> {
-    let facts = Facts { history: history.clone(), runs: ran(runs), attempts: Vec::new() };
+    let facts = Facts { history: history.clone(), runs: ran(runs), ..Facts::default() };
     let second = |moment: Timestamp| (moment.as_millis() - START.as_millis()) / 1000;
     facts.spans(at(0), at(100)).iter().map(|span| (second(span.from), span.state.as_str())).collect()
 }
@@ -119,6 +119,7 @@ fn a_clock_that_goes_back_leaves_one_past() {
     for second in [10, 50, 5, 30, 60] {
         runs.see(at(second));
     }
+    runs.end(at(60));
     assert_eq!(runs, ran(&[(10, 50), (5, 60)]));
 }
 
@@ -128,7 +129,69 @@ fn a_machine_that_sleeps_runs_no_daemon() {
     for second in [0, 10, 20, 3_000, 3_010] {
         runs.see(at(second));
     }
+    runs.end(at(3_010));
     assert_eq!(runs, ran(&[(0, 20), (3_000, 3_010)]));
+}
+
+/// So much of a run may have been noted nowhere.
+#[test]
+fn what_a_killed_daemon_did_in_its_last_minute_is_not_known() {
+    let login = history(|history| history.log_in(at(0), None));
+    let mut runs = Runs::default();
+    runs.start(at(0));
+    runs.see(at(20));
+    runs.start(at(300));
+    runs.end(at(320));
+    runs.start(at(330));
+    runs.see(at(340));
+    let facts = Facts { history: login, runs, ..Facts::default() };
+    let told = |facts: &Facts| -> Vec<(i64, &'static str)> {
+        let spans = facts.spans(at(0), at(400));
+        spans.iter().map(|span| ((span.from.as_millis() - at(0).as_millis()) / 1000, span.state.as_str())).collect()
+    };
+    let rest = [(300, "valid"), (320, "off"), (330, "valid"), (340, "unknown")];
+    assert_eq!(told(&facts), [&[(0, "valid"), (20, "unknown"), (80, "off")], &rest[..]].concat());
+    // An attempt that was made in that minute shows that the daemon was there.
+    let proven = Facts { attempts: vec![tried(40, Outcome::Succeeded)], ..facts.clone() };
+    assert_eq!(told(&proven), [&[(0, "valid"), (42, "unknown"), (102, "off")], &rest[..]].concat());
+    let later = Facts { attempts: vec![tried(100, Outcome::Succeeded)], ..facts.clone() };
+    assert_eq!(told(&later), told(&facts), "and one of another time nothing");
+    let failed = Facts { attempts: vec![tried(40, NETWORK)], ..facts };
+    assert_eq!(failed.outages(at(0), at(400))[0].to, Some(at(42)), "with the daemon its outage ended");
+}
+
+#[test]
+fn a_server_that_is_switched_off_is_not_without_a_token_but_disabled() {
+    let server = |name: &str| name.parse::<ServerName>().expect("a name");
+    let mut runs = Runs::default();
+    runs.start(at(0));
+    runs.switch(at(10), [server("linear"), server("other")].into());
+    runs.see(at(50));
+    runs.switch(at(60), [server("other")].into());
+    runs.switch(at(60), [server("other")].into());
+    runs.see(at(70));
+    runs.end(at(80));
+    assert_eq!(runs.runs().len(), 3, "{runs:?}");
+    let told = |name: &str| -> Vec<(i64, &'static str)> {
+        let history = history(|history| history.log_in(at(0), Some(at(40))));
+        let attempts = vec![tried(5, NETWORK), tried(65, Outcome::Succeeded)];
+        let facts = Facts { history, runs: runs.clone(), server: Some(server(name)), attempts };
+        assert_eq!(facts.outages(at(0), at(100)).len(), 1, "switching ends no outage");
+        assert_eq!(facts.outages(at(0), at(100))[0].to, Some(at(67)));
+        let spans = facts.spans(at(0), at(100));
+        spans.iter().map(|span| ((span.from.as_millis() - at(0).as_millis()) / 1000, span.state.as_str())).collect()
+    };
+    assert_eq!(told("linear"), [(0, "valid"), (10, "disabled"), (60, "lapsed"), (80, "off")]);
+    assert_eq!(told("other"), [(0, "valid"), (10, "disabled"), (80, "off")]);
+    assert_eq!(told("third"), [(0, "valid"), (40, "lapsed"), (80, "off")]);
+}
+
+#[test]
+fn runs_of_earlier_versions_are_read() {
+    let text = r#"[{"started_at":"2026-11-18T11:06:40.000Z","seen_at":"2026-11-18T11:06:50.000Z"}]"#;
+    let runs: Runs = serde_json::from_str(text).expect("readable");
+    assert_eq!(runs.runs(), [Run::between(runs.runs()[0].started_at, runs.runs()[0].seen_at)]);
+    assert_eq!(serde_json::to_string(&runs).expect("writable"), text);
 }
 
 #[test]
@@ -159,7 +222,7 @@ const PROVIDER: Outcome = Outcome::Failed(Reason::RetryingProvider);
 
 /// The outages from 0 s to 100 s: first second, last second, reason.
 fn outages(attempts: &[Tried], history: &History, runs: &[(i64, i64)]) -> Vec<(i64, Option<i64>, &'static str)> {
-    let facts = Facts { history: history.clone(), runs: ran(runs), attempts: attempts.to_vec() };
+    let facts = Facts { history: history.clone(), runs: ran(runs), attempts: attempts.to_vec(), server: None };
     let second = |moment: Timestamp| (moment.as_millis() - START.as_millis()) / 1000;
     let told = |outage: &Outage| (second(outage.from), outage.to.map(second), outage.reason.as_str());
     facts.outages(at(0), at(100)).iter().map(told).collect()
@@ -294,7 +357,8 @@ fn facts() -> impl Strategy<Value = Facts> {
     ];
     let stretch =
         (moments(), holding, any::<bool>()).prop_map(|(from, holding, login)| Stretch { from, holding, login });
-    let run = (moments(), moments()).prop_map(|(started_at, seen_at)| Run { started_at, seen_at });
+    let run = (moments(), moments(), any::<bool>())
+        .prop_map(|(started_at, seen_at, open)| Run { open, ..Run::between(started_at, seen_at) });
     let outcome = prop_oneof![Just(Outcome::Succeeded), Just(Outcome::Discarded), Just(NETWORK), Just(PROVIDER)];
     let tried = (moments(), outcome).prop_map(|(at, outcome)| Tried { at, duration: secs(3), outcome });
     let parts =
@@ -302,6 +366,7 @@ fn facts() -> impl Strategy<Value = Facts> {
     parts.prop_map(|(stretches, runs, attempts)| Facts {
         history: stretches.into_iter().collect(),
         runs: runs.into_iter().collect(),
+        server: None,
         attempts,
     })
 }
@@ -323,7 +388,9 @@ proptest! {
     fn no_state_but_off_is_told_of_a_time_without_a_daemon(facts in facts()) {
         for span in facts.spans(at(0), at(100)) {
             let ran = |moment: Timestamp| {
-                facts.runs.runs().iter().any(|run| run.started_at <= moment && moment < run.seen_at)
+                // Attempts may show that one which was killed ran for longer.
+                let until = |run: &Run| if run.open { run.seen_at.after(secs(600)) } else { run.seen_at };
+                facts.runs.runs().iter().any(|run| run.started_at <= moment && moment < until(run))
             };
             let seen = matches!(span.state, State::Valid | State::Lapsed | State::LoggedOut);
             prop_assert!(!seen || ran(span.from), "{:?}", span);
@@ -339,7 +406,7 @@ proptest! {
         stretches.dedup_by_key(|stretch| stretch.from);
         let runs: Vec<Run> = facts.runs.runs().to_vec();
         let told = |stretches: Vec<Stretch>, runs: Vec<Run>, attempts: Vec<Tried>| {
-            let facts = Facts { history: stretches.into_iter().collect(), runs: runs.into_iter().collect(), attempts };
+            let facts = Facts { history: stretches.into_iter().collect(), runs: runs.into_iter().collect(), attempts, server: None };
             (facts.spans(at(0), at(100)), facts.outages(at(0), at(100)))
         };
         let mut attempts = facts.attempts.clone();
@@ -349,7 +416,7 @@ proptest! {
         let reversed = |stretches: &[Stretch]| stretches.iter().rev().copied().collect();
         let back = told(
             reversed(&stretches),
-            runs.iter().rev().copied().collect(),
+            runs.iter().rev().cloned().collect(),
             attempts.iter().rev().copied().collect(),
         );
         prop_assert_eq!(forth, back);

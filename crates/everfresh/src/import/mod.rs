@@ -112,7 +112,9 @@ async fn move_all(api: &Api, import: &Import, source: Source, found: Option<Foun
     tell::all(&told, &found, import.output);
     // Until here the other program could not begin to use what was moved.
     drop(found.held);
-    Ok(told.iter().map(|one| one.exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done))
+    let exit = told.iter().map(|one| one.exit).find(|exit| *exit != Exit::Done);
+    drop(told);
+    Ok(exit.unwrap_or(Exit::Done))
 }
 
 /// What there is to move, by its names here. Nothing at all is an error that says what was looked at.
@@ -148,8 +150,9 @@ async fn move_one(api: &Api, import: &Import, source: Source, planned: &Planned)
         Err(failure) => return told.failed(&failure),
     };
     told.moved(&answer);
-    if owns(&answer) && !import.keep_source {
-        match disarm(&planned.found.origin) {
+    let refresh_token = planned.found.login.refresh_token.as_ref();
+    if let (true, false, Some(refresh_token)) = (owns(&answer), import.keep_source, refresh_token) {
+        match disarm(&planned.found.origin, refresh_token) {
             Ok(done) => told.disarmed = done,
             Err(error) => told.not_disarmed(&error),
         }

@@ -108,8 +108,9 @@ fn launches(import: &Import, known: &[Known]) -> Result<Vec<Launch>, Failure> {
     }
     if let Ok(folders) = folders() {
         let here = std::env::current_dir().unwrap_or_default();
-        for path in client_files(folders.home_dir(), folders.config_dir(), &here) {
-            let bytes = document(&path).unwrap_or_default();
+        // What others left there may be no file, and never end.
+        for path in client_files(folders.home_dir(), folders.config_dir(), &here).iter().filter(|path| path.is_file()) {
+            let bytes = document(path).unwrap_or_default();
             launches.extend(launches_in(&String::from_utf8_lossy(&bytes)));
         }
     }

@@ -1,7 +1,7 @@
 //! What an import says: to people a line for each login and what follows from it, to programs JSON.
 
 use everfresh_domain::{Secret, Timestamp};
-use everfresh_infrastructure::import::{Found, Origin};
+use everfresh_infrastructure::import::{Disarmed, Found, Origin};
 use serde_json::{Value, json};
 
 use super::plan::Planned;
@@ -18,8 +18,8 @@ pub(super) struct Told {
     rotated: bool,
     /// In words, first the result and then what follows from it.
     lines: Vec<String>,
-    /// What was done to the copy that it came from.
-    pub(super) disarmed: Vec<String>,
+    /// What was done to the copy that it came from. Kept until all are told: it holds locks.
+    pub(super) disarmed: Disarmed,
     pub(super) exit: Exit,
 }
 
@@ -32,7 +32,7 @@ impl Told {
             outcome: String::new(),
             rotated: false,
             lines: planned.found.notes.clone(),
-            disarmed: Vec::new(),
+            disarmed: Disarmed::default(),
             exit: Exit::Done,
         }
     }
@@ -114,7 +114,7 @@ impl Told {
 
     fn json(&self) -> Value {
         json!({ "name": self.name, "url": self.url, "source": self.source, "outcome": self.outcome,
-            "rotated": self.rotated, "disarmed": self.disarmed, "messages": self.lines })
+            "rotated": self.rotated, "disarmed": self.disarmed.told, "messages": self.lines })
     }
 }
 
@@ -130,7 +130,7 @@ fn source_of(origin: &Origin) -> String {
 pub(super) fn one(told: &Told) {
     let mut lines = told.lines.iter();
     output::line(format!("{}: {}", told.name, lines.next().map_or("", String::as_str)));
-    lines.chain(&told.disarmed).for_each(|line| output::line(format!("  {line}")));
+    lines.chain(&told.disarmed.told).for_each(|line| output::line(format!("  {line}")));
 }
 
 /// Prints how all of them fared, and what remains to be done.

@@ -31,13 +31,14 @@ const PAGE_SIZE_MIN: u32 = 512;
 const PAGE_SIZE_MAX: u32 = 64 * 1024;
 
 /// A page with its continuation at most: one entry may be large, and not that large.
-const SPAN_MAX: u64 = 64 * 1024 * 1024;
+const SPAN_MAX: u64 = 16 * 1024 * 1024;
 
 /// Trees of a million entries are four pages deep.
 const DEPTH_MAX: usize = 32;
 
-/// All that is read of one bucket at most.
-const BUCKET_MAX: u64 = 256 * 1024 * 1024;
+/// All that is read of one bucket at most: its pages, and its entries, of which many may claim the same
+/// bytes of a page.
+const BUCKET_MAX: u64 = 32 * 1024 * 1024;
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,22 @@ struct Meta {
     root: u64,
     pages: u64,
     transaction: u64,
+}
+
+/// What may still be read of a bucket.
+struct Budget(u64);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(BUCKET_MAX)
+    }
+}
+
+impl Budget {
+    fn spend(&mut self, bytes: usize) -> Result<(), BoltError> {
+        self.0 = self.0.checked_sub(bytes as u64).ok_or(BoltError::Damaged("a bucket is too large"))?;
+        Ok(())
+    }
 }
 
 /// Bytes of the file and where they begin.
@@ -127,7 +144,7 @@ impl<R: Read + Seek> Bolt<R> {
         if number == 0 {
             let inline = bucket.value.get(BUCKET..).ok_or(BoltError::Damaged("a bucket without a page"))?;
             let page = Page { bytes: Zeroizing::new(inline.to_vec()), at: bucket.at + BUCKET as u64 };
-            leaf(&page, &mut keep)?;
+            leaf(&page, &mut Budget::default(), &mut keep)?;
         } else {
             self.walk(number, &mut keep)?;
         }
@@ -137,16 +154,16 @@ impl<R: Read + Seek> Bolt<R> {
     /// Every entry of the tree at page `root`, in order, with whether it is a bucket.
     fn walk(&mut self, root: u64, found: &mut dyn FnMut(bool, Entry)) -> Result<(), BoltError> {
         let mut seen = BTreeSet::new();
-        let mut budget = BUCKET_MAX;
+        let mut budget = Budget::default();
         let mut stack = vec![(root, 0)];
         while let Some((number, depth)) = stack.pop() {
             if depth > DEPTH_MAX || !seen.insert(number) {
                 return Err(BoltError::Damaged("its pages lead in circles"));
             }
             let page = self.page(number)?;
-            budget = budget.checked_sub(page.bytes.len() as u64).ok_or(BoltError::Damaged("a bucket is too large"))?;
+            budget.spend(page.bytes.len())?;
             match u16_at(&page.bytes, 8) {
-                Some(LEAF) => leaf(&page, found)?,
+                Some(LEAF) => leaf(&page, &mut budget, found)?,
                 Some(BRANCH) => {
                     let children = branch(&page)?;
                     stack.extend(children.into_iter().rev().map(|child| (child, depth + 1)));
@@ -209,10 +226,11 @@ fn meta_in(page: &[u8]) -> Option<Meta> {
 }
 
 /// The entries of a leaf page.
-fn leaf(page: &Page, found: &mut dyn FnMut(bool, Entry)) -> Result<(), BoltError> {
+fn leaf(page: &Page, budget: &mut Budget, found: &mut dyn FnMut(bool, Entry)) -> Result<(), BoltError> {
     for index in 0..usize::from(u16_at(&page.bytes, 10).ok_or(BoltError::Damaged("a leaf without a head"))?) {
         let (is_bucket, entry) =
             leaf_element(page, index).ok_or(BoltError::Damaged("an entry lies out of its page"))?;
+        budget.spend(entry.key.len() + entry.value.len())?;
         found(is_bucket, entry);
     }
     Ok(())
@@ -328,6 +346,40 @@ mod tests {
         }
         assert!(matches!(bucket(&[], "many"), Err(BoltError::NoBolt)));
         assert!(matches!(bucket(&[0; 4096], "many"), Err(BoltError::NoBolt)));
+    }
+
+    /// 65,535 entries of one page, each of which claims the same mebibyte.
+    #[test]
+    fn entries_that_claim_the_same_bytes_are_not_copied_without_end() {
+        const PAGE: usize = 4096;
+        const COUNT: usize = u16::MAX as usize;
+        let (elements, claimed) = (HEADER + COUNT * ELEMENT, 1 << 20);
+        let pages = 2 + (elements + claimed).div_ceil(PAGE);
+        let mut bytes = vec![0; pages * PAGE];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        let mut meta = [0; META];
+        for (at, value) in [(0, MAGIC), (4, VERSION), (8, PAGE as u32)] {
+            meta[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        for (at, value) in [(16, 2), (40, pages as u64)] {
+            meta[at..at + 8].copy_from_slice(&u64::to_le_bytes(value));
+        }
+        let sum = fnv1a(&meta[..56]);
+        meta[56..].copy_from_slice(&sum.to_le_bytes());
+        put(8, &META_PAGE.to_le_bytes());
+        put(HEADER, &meta);
+        let leaf = 2 * PAGE;
+        put(leaf, &2_u64.to_le_bytes());
+        put(leaf + 8, &LEAF.to_le_bytes());
+        put(leaf + 10, &u16::MAX.to_le_bytes());
+        put(leaf + 12, &u32::try_from(pages - 3).unwrap().to_le_bytes());
+        for index in 0..COUNT {
+            let element = HEADER + index * ELEMENT;
+            put(leaf + element + 4, &u32::try_from(elements - element).unwrap().to_le_bytes());
+            put(leaf + element + 12, &u32::try_from(claimed).unwrap().to_le_bytes());
+        }
+        let told = bucket(&bytes, "many");
+        assert!(matches!(told, Err(BoltError::Damaged("a bucket is too large"))), "{told:?}");
     }
 
     #[test]

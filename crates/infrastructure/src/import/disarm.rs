@@ -7,10 +7,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::Origin;
+use everfresh_domain::Secret;
+use serde::Deserialize;
+
 use super::bolt::{Bolt, BoltError, Entry};
 use super::mcpproxy::LOGINS;
-use crate::files::sync_folder;
+use super::{Origin, read_file};
+use crate::files::{folder_of, sync_folder};
 
 /// What set-aside files of tokens are called.
 const MOVED: &str = "moved-to-everfresh";
@@ -24,21 +27,62 @@ const WRITING: &str = "everfresh-tmp";
 const FIELD: &[u8] = br#""refresh_token":""#;
 const FIELD_MOVED: &[u8] = br#""refresh_moved":""#;
 
-/// Disarms the copies at `origin`. Returns what was done, for people; empty where nothing is to be
-/// done.
-pub fn disarm(origin: &Origin) -> io::Result<Vec<String>> {
+/// What was done to the copies of a login.
+#[derive(Debug, Default)]
+pub struct Disarmed {
+    /// In words; empty where nothing was to be done.
+    pub told: Vec<String>,
+    /// While this is kept, the other program cannot use its database.
+    pub held: Option<File>,
+}
+
+/// Disarms the copies at `origin` of the login that came with `refresh_token`. A copy that holds another
+/// one by now is its program's living login, and is left as it is.
+pub fn disarm(origin: &Origin, refresh_token: &Secret) -> io::Result<Disarmed> {
     match origin {
-        Origin::Files(files) => files.iter().map(|file| set_aside(file)).collect(),
-        Origin::Database { file, key } => blank(file, key).map(|told| vec![told]),
-        Origin::Document => Ok(Vec::new()),
+        Origin::Files(files) => {
+            // All of them, also where one fails.
+            let done: Vec<io::Result<String>> = files.iter().map(|file| set_aside(file, refresh_token)).collect();
+            Ok(Disarmed { told: done.into_iter().collect::<io::Result<_>>()?, held: None })
+        }
+        Origin::Database { file, key } => blank(file, key, refresh_token),
+        Origin::Document => Ok(Disarmed::default()),
     }
 }
 
-fn set_aside(file: &Path) -> io::Result<String> {
+fn set_aside(file: &Path, refresh_token: &Secret) -> io::Result<String> {
     let aside = free_name(file, MOVED);
+    check_unchanged(&read_file(file)?, refresh_token)?;
     fs::rename(file, &aside)?;
-    sync_folder(file.parent().unwrap_or_else(|| Path::new(".")))?;
+    // Written meanwhile: what is in it has its old name back, unless that has been taken.
+    if let Err(error) = check_unchanged(&read_file(&aside)?, refresh_token) {
+        if !file.exists() {
+            fs::rename(&aside, file)?;
+        }
+        return Err(error);
+    }
+    sync_folder(folder_of(file))?;
     Ok(format!("{} is renamed to {}", file.display(), name_of(&aside)))
+}
+
+/// That `kept`, as JSON, still has the refresh token that was moved.
+fn check_unchanged(kept: &[u8], refresh_token: &Secret) -> io::Result<()> {
+    let kept: Kept = serde_json::from_slice(kept).map_err(|_| odd())?;
+    if kept.refresh_token.map(Secret::new).as_ref() == Some(refresh_token) {
+        return Ok(());
+    }
+    let text = "it holds another login than the one that was imported: its program was used meanwhile";
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+/// The only thing of a copy that is looked at again.
+#[derive(Deserialize)]
+struct Kept {
+    refresh_token: Option<String>,
+}
+
+fn odd() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "its refresh token is not where it should be")
 }
 
 /// A name beside `file` that nothing has yet.
@@ -55,28 +99,47 @@ fn name_of(path: &Path) -> String {
 /// Writes the database anew without the refresh token under `key`, and keeps the one before.
 ///
 /// Only bytes within that one value change, and none of them is under a checksum.
-fn blank(database: &Path, key: &str) -> io::Result<String> {
+fn blank(database: &Path, key: &str, refresh_token: &Secret) -> io::Result<Disarmed> {
     let writing = database.with_added_extension(WRITING);
     fs::copy(database, &writing)?;
-    let written = blank_in(&writing, key);
-    if written.is_err() {
-        fs::remove_file(&writing)?;
-    }
-    written?;
+    let written = blank_in(&writing, key, refresh_token).and_then(|()| hold(&writing));
+    let held = match written {
+        Ok(held) => held,
+        Err(error) => {
+            fs::remove_file(&writing)?;
+            return Err(error);
+        }
+    };
     let before = free_name(database, BEFORE);
     fs::hard_link(database, &before).or_else(|_| fs::copy(database, &before).map(drop))?;
     fs::rename(&writing, database)?;
-    sync_folder(database.parent().unwrap_or_else(|| Path::new(".")))?;
-    Ok(format!(
+    sync_folder(folder_of(database))?;
+    let told = format!(
         "the refresh token of {key:?} is blanked in {}; the database from before is kept as {}",
         database.display(),
         name_of(&before)
-    ))
+    );
+    Ok(Disarmed { told: vec![told], held })
 }
 
-fn blank_in(database: &Path, key: &str) -> io::Result<()> {
+/// The lock that mcpproxy would take, on a database that has not its name yet: from one to the next
+/// there is no moment in which it could begin.
+#[cfg(unix)]
+fn hold(writing: &Path) -> io::Result<Option<File>> {
+    let file = File::open(writing)?;
+    file.try_lock()?;
+    Ok(Some(file))
+}
+
+/// Its lock cannot be taken on this platform.
+#[cfg(not(unix))]
+fn hold(_writing: &Path) -> io::Result<Option<File>> {
+    Ok(None)
+}
+
+fn blank_in(database: &Path, key: &str, refresh_token: &Secret) -> io::Result<()> {
     let entry = entry(database, key)?;
-    let odd = || io::Error::new(io::ErrorKind::InvalidData, "its refresh token is not where it should be");
+    check_unchanged(&entry.value, refresh_token)?;
     let at = entry.value.windows(FIELD.len()).position(|bytes| bytes == FIELD).ok_or_else(odd)?;
     let token = &entry.value[at + FIELD.len()..];
     let length = token.iter().position(|byte| *byte == b'"').ok_or_else(odd)?;

@@ -92,7 +92,8 @@ fn read(path: &Path) -> Result<Kept, String> {
 
 /// The newest of the logins that one server has there.
 fn login(newest: &Kept, all: &[Kept], launch: &Launch) -> FoundLogin {
-    let beside = PathBuf::from(newest.path.to_string_lossy().replace(TOKENS, CLIENT));
+    let name = newest.path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = newest.path.with_file_name(name.replace(TOKENS, CLIENT));
     let registered = read_file(&beside).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let client = launch.client().or(registered).unwrap_or(Value::Null);
     let tokens = &newest.tokens;

@@ -68,13 +68,14 @@ struct Configuration {
 pub fn find(place: &Path, is_stopped: bool) -> Result<Found, SourceError> {
     let path = if place.is_dir() { place.join(DATABASE) } else { place.to_owned() };
     let unreadable = |error: BoltError| SourceError::unreadable(&path, error);
-    let file = File::open(&path).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            SourceError::Missing(path.clone())
-        } else {
-            SourceError::unreadable(&path, error)
-        }
-    })?;
+    let not_there = |error: std::io::Error| {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        if missing { SourceError::Missing(path.clone()) } else { SourceError::unreadable(&path, error) }
+    };
+    if !std::fs::metadata(&path).map_err(not_there)?.is_file() {
+        return Err(SourceError::unreadable(&path, "it is not a file"));
+    }
+    let file = File::open(&path).map_err(not_there)?;
     let held = if is_stopped { None } else { Some(lock(&file, &path)?) };
     let mut bolt = Bolt::open(&file).map_err(unreadable)?;
     let logins = bolt.bucket(LOGINS).map_err(unreadable)?.unwrap_or_default();

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use everfresh_application::ForeignLogin;
 
 pub use clients::{Launch, client_files, launches_in};
-pub use disarm::disarm;
+pub use disarm::{Disarmed, disarm};
 pub use json::read as read_json;
 pub use mcp_remote::find as find_mcp_remote;
 pub use mcpproxy::find as find_mcpproxy;
@@ -97,8 +97,12 @@ impl SourceError {
     }
 }
 
-/// A whole file, if it is not larger than what is looked for.
+/// A whole file, if it is one and not larger than what is looked for: a pipe of that name would be
+/// waited for without end.
 fn read_file(path: &Path) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
     let mut bytes = zeroize::Zeroizing::new(Vec::new());
     File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX {

@@ -40,7 +40,7 @@ const SUBCODES: [(&str, &str); 9] = [
     ("token_expired", "the refresh token has expired"),
 ];
 
-/// Tokens, or what the refusal means. `now` is for a `Retry-After` that is a date; `profile` knows
+/// Tokens, or what the refusal means. `now` is for a `Retry-After` that is a date in an answer without one; `profile` knows
 /// the provider's own words.
 pub(super) fn classify(answer: &Answer, now: Timestamp, profile: Option<&Profile>) -> Result<TokenResponse, Failure> {
     let retry_after = retry_after(&answer.headers, now);
@@ -62,7 +62,16 @@ pub(super) fn classify(answer: &Answer, now: Timestamp, profile: Option<&Profile
     let subcode = error.as_ref().and(members.as_ref()).and_then(subcode_in);
     let message = subcode.iter().fold(message, |message, subcode| format!("{message} ({subcode})"));
     let oauth_error = error.map(|error| error.code);
-    Err(Failure { class, oauth_error, subcode, http_status: Some(status.as_u16()), retry_after, message })
+    let endpoint_gone = oauth_error.is_none() && matches!(status.as_u16(), 404 | 405 | 410);
+    Err(Failure {
+        class,
+        oauth_error,
+        subcode,
+        http_status: Some(status.as_u16()),
+        retry_after,
+        endpoint_gone,
+        message,
+    })
 }
 
 /// What an answer means that brings no tokens and should have brought something else.
@@ -180,12 +189,13 @@ fn is_refusal(status: StatusCode) -> bool {
     status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3).
+/// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3). A date is the sender's, whose clock
+/// may be another: it counts from the moment that the sender gives its answer, or else from `now`.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(date(headers, RETRY_AFTER)?.since(now)),
+        Err(_) => Some(date(headers, RETRY_AFTER)?.since(date(headers, DATE).unwrap_or(now))),
     }
 }
 

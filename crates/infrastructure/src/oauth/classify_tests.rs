@@ -106,12 +106,27 @@ fn what_a_provider_says_more_narrowly_is_shown_with_its_meaning() {
 }
 
 #[test]
+fn an_endpoint_that_is_not_there_is_told_from_one_that_refuses() {
+    let gone =
+        |status, body: &str| classify(&answer(status, &[], body.as_bytes()), NOW, None).unwrap_err().endpoint_gone;
+    for status in [404, 405, 410] {
+        assert!(gone(status, "") && gone(status, "<html>Not found</html>") && gone(status, r#"{"message":"no"}"#));
+        assert!(!gone(status, r#"{"error":"invalid_grant"}"#), "it answers as a token endpoint does");
+    }
+    assert!([400, 401, 403, 429, 500, 503].iter().all(|status| !gone(*status, "")));
+}
+
+#[test]
 fn a_pause_is_read_from_seconds_and_from_a_date() {
     let failure = |value| classify(&answer(503, &[(RETRY_AFTER, value)], b""), NOW, None).unwrap_err();
     assert_eq!(failure("120").retry_after, Some(Duration::from_secs(120)));
     assert_eq!(failure("120").class, FailureClass::RateLimited);
     assert_eq!(failure("Wed, 18 Nov 2026 11:08:40 GMT").retry_after, Some(Duration::from_secs(120)));
     assert_eq!(failure("Wed, 18 Nov 2020 11:08:40 GMT").retry_after, Some(Duration::ZERO));
+    // The sender's clock is an hour ahead of this machine's.
+    let headers = [(RETRY_AFTER, "Wed, 18 Nov 2026 12:08:40 GMT"), (DATE, "Wed, 18 Nov 2026 12:06:40 GMT")];
+    let ahead = classify(&answer(503, &headers, b""), NOW, None).unwrap_err();
+    assert_eq!(ahead.retry_after, Some(Duration::from_secs(120)));
     let nonsense = failure("soon");
     assert_eq!((nonsense.retry_after, nonsense.class), (None, FailureClass::Provider));
 }

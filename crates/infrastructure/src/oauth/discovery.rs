@@ -73,14 +73,15 @@ impl<'a> Discovery<'a> {
         }
     }
 
-    /// The token endpoint of an identity provider.
-    pub(super) async fn identity_provider(&self, issuer: &str) -> Result<String, DiscoveryError> {
+    /// The token endpoint that an issuer names.
+    pub(super) async fn token_endpoint(self, issuer: &str) -> Result<String, DiscoveryError> {
         let refused = |cause: String| DiscoveryError::Refused { url: issuer.to_owned(), cause };
-        let metadata = self.server_metadata(issuer, Spelling::Exact).await?;
-        let endpoint = metadata.and_then(|metadata| metadata.token_endpoint).ok_or_else(|| {
-            refused("no metadata with a token endpoint is to be found there; check identity_provider.issuer".to_owned())
-        })?;
-        check_url(&endpoint, &self.reach).map_err(refused)?;
+        let asked = Self { purpose: Purpose::Tokens, ..self };
+        let metadata = asked.server_metadata(issuer, Spelling::Exact).await?;
+        let endpoint = metadata
+            .and_then(|metadata| metadata.token_endpoint)
+            .ok_or_else(|| refused("no metadata with a token endpoint is to be found there".to_owned()))?;
+        check_url(&endpoint, &asked.reach).map_err(refused)?;
         Ok(endpoint)
     }
 

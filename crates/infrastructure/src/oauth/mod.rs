@@ -241,8 +241,8 @@ impl OAuthDiscovery for HttpOAuth {
         discovery::Discovery::new(self, server).await.run(challenge).await
     }
 
-    async fn identity_provider(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
-        discovery::Discovery::new(self, server).await.identity_provider(issuer).await
+    async fn token_endpoint(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
+        discovery::Discovery::new(self, server).await.token_endpoint(issuer).await
     }
 
     async fn register(

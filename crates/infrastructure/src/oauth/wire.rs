@@ -69,7 +69,16 @@ pub(super) fn cause(failure: Failure) -> String {
 }
 
 fn not_sent(error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::without_answer(FailureClass::Network, format!("{UNREACHED}{}", root_cause(error)))
+    let failure = Failure::without_answer(FailureClass::Network, format!("{UNREACHED}{}", root_cause(error)));
+    // What reqwest's connector calls a name that does not resolve.
+    let endpoint_gone = chain(error).any(|error| error.to_string() == "dns error");
+    Failure { endpoint_gone, ..failure }
+}
+
+fn chain<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 async fn read(response: &mut reqwest::Response) -> Body {
@@ -98,9 +107,5 @@ fn io_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::
 }
 
 fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost
+    chain(error).last().unwrap_or(error)
 }

@@ -8,6 +8,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use everfresh_application::journal::{Line, surplus};
+use everfresh_application::ports::JournalEntry;
+use everfresh_domain::Timestamp;
+
 use super::disk;
 use crate::files;
 
@@ -17,8 +21,8 @@ const SEGMENT: usize = 2 << 20;
 /// sled's cache; everything here is small and read once.
 const CACHE: u64 = 1 << 20;
 
-/// Entries that a journal keeps.
-const JOURNAL_KEPT: usize = 500;
+/// A journal is looked through for what may go once in so many entries.
+const THINNED_EVERY: u64 = 64;
 
 /// Something went wrong inside sled: an error or a panic.
 #[derive(Debug, thiserror::Error)]
@@ -112,12 +116,28 @@ impl Tree {
             let last = self.journal.scan_prefix(&prefix).next_back().transpose()?;
             let number = last.and_then(|(key, _)| number_in(&key)).map_or(0, |last| last + 1);
             self.journal.insert([prefix.as_slice(), &number.to_be_bytes()].concat(), entry)?;
-            let surplus = self.journal.scan_prefix(&prefix).keys().rev().skip(JOURNAL_KEPT);
-            for key in surplus.collect::<Vec<_>>() {
-                self.journal.remove(key?)?;
-            }
-            Ok(())
+            if number % THINNED_EVERY == 0 { self.thin(&prefix) } else { Ok(()) }
         })
+    }
+
+    fn thin(&self, prefix: &[u8]) -> Result<(), TreeError> {
+        let entries: Vec<(sled::IVec, sled::IVec)> =
+            self.journal.scan_prefix(prefix).rev().collect::<Result<_, sled::Error>>()?;
+        // What cannot be read is out of the ordinary, and as old as the one after it.
+        let mut newer = Timestamp::EPOCH;
+        let lines: Vec<Line> = entries
+            .iter()
+            .map(|(_, entry)| {
+                let entry = serde_json::from_slice::<JournalEntry>(entry).ok();
+                let line = entry.map_or(Line { at: newer, is_routine: false }, |entry| Line::from(&entry));
+                newer = line.at;
+                line
+            })
+            .collect();
+        for index in surplus(&lines) {
+            self.journal.remove(&entries[index].0)?;
+        }
+        Ok(())
     }
 
     /// The newest entries of a journal, newest first.
@@ -170,7 +190,27 @@ pub(super) fn number_in(key: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use everfresh_application::journal::OLDER_KEPT;
+    use everfresh_application::ports::JournalOutcome;
+
     use super::*;
+
+    /// One of a journal in which an attempt a day failed.
+    fn entry(day: usize) -> String {
+        let entry = JournalEntry {
+            attempt: everfresh_domain::AttemptId { run: 1, number: 1 },
+            started_at: Timestamp::EPOCH.after(Duration::from_secs(86_400) * u32::try_from(day).unwrap()),
+            duration: Duration::ZERO,
+            trigger: "schedule".to_owned(),
+            generation: everfresh_domain::Generation(1),
+            refresh_token: None,
+            credential: None,
+            outcome: JournalOutcome::Discarded,
+        };
+        serde_json::to_string(&entry).unwrap()
+    }
 
     #[test]
     fn a_panic_inside_is_an_error_with_its_words() {
@@ -182,13 +222,14 @@ mod tests {
     fn a_journal_is_bounded_and_newest_first() {
         let folder = tempfile::tempdir().unwrap();
         let tree = Tree::open(folder.path()).unwrap();
-        for number in 0..JOURNAL_KEPT + 10 {
-            tree.append("linear", number.to_string().as_bytes()).unwrap();
+        let most = OLDER_KEPT + usize::try_from(THINNED_EVERY).unwrap();
+        for number in 0..2 * most {
+            tree.append("linear", entry(number).as_bytes()).unwrap();
         }
         tree.append("linear2", b"of another").unwrap();
         let all = tree.newest("linear", usize::MAX).unwrap();
-        assert_eq!(all.len(), JOURNAL_KEPT);
-        assert_eq!(all[0], (JOURNAL_KEPT + 9).to_string().as_bytes());
+        assert!((OLDER_KEPT..=most).contains(&all.len()), "{}", all.len());
+        assert_eq!(all[0], entry(2 * most - 1).as_bytes());
         tree.forget_journal("linear").unwrap();
         assert!(tree.newest("linear", 1).unwrap().is_empty());
         assert_eq!(tree.newest("linear2", 1).unwrap().len(), 1);

@@ -67,12 +67,44 @@ fn of_several_versions_the_newest_login_counts_and_its_copies_go_with_it() {
     let Origin::Files(files) = &found.origin else { panic!("{found:?}") };
     assert!(files.contains(&copied) && files.contains(&new) && files.len() == 2);
     assert!(found.notes.iter().any(|note| note.contains("0.1.9") && note.contains("older")), "{:?}", found.notes);
-    assert_eq!(disarm(&found.origin).unwrap().len(), 2);
+    assert_eq!(disarm(&found.origin, &Secret::new("new")).unwrap().told.len(), 2);
     assert!(old.exists() && !copied.exists() && !new.exists());
     assert!(new.with_added_extension("moved-to-everfresh").exists());
     kept(&folder.path().join("mcp-remote-v1"), "newer", Duration::ZERO);
-    disarm(&Origin::Files(vec![new.clone()])).unwrap();
+    disarm(&Origin::Files(vec![new.clone()]), &Secret::new("newer")).unwrap();
     assert!(new.with_added_extension("moved-to-everfresh.2").exists(), "nothing is written over");
+}
+
+/// mcp-remote has refreshed since its file was read: what lies there is the login, and not its copy.
+#[test]
+fn a_copy_that_became_the_login_again_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = kept(folder.path(), "first", Duration::ZERO);
+    let second = kept(&folder.path().join("mcp-remote-v1"), "first", Duration::ZERO);
+    let found = found(folder.path());
+    kept(folder.path(), "second", Duration::ZERO);
+    let told = disarm(&found.origin, &Secret::new("first")).unwrap_err();
+    assert!(told.to_string().contains("another login"), "{told}");
+    assert!(path.exists() && !second.exists(), "and only it");
+}
+
+/// Whoever can write to the folder can put a pipe there, which nobody ever writes to.
+#[cfg(unix)]
+#[test]
+fn pipes_and_folders_are_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = |name: &str| {
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+        assert!(made.success());
+    };
+    pipe(&format!("{DIGEST}_tokens.json"));
+    fs::create_dir(folder.path().join("00000000000000000000000000000000_tokens.json")).unwrap();
+    let found = find_mcp_remote(folder.path(), &[Launch::of(URL)]).unwrap();
+    assert!(found.logins.is_empty() && found.problems.len() == 2, "{found:?}");
+    assert!(found.problems.iter().all(|problem| problem.contains("not a file")), "{:?}", found.problems);
+    pipe("config.db");
+    let told = find_mcpproxy(folder.path(), true).unwrap_err().to_string();
+    assert!(told.contains("not a file"), "{told}");
 }
 
 #[test]
@@ -186,8 +218,16 @@ fn a_disarmed_database_is_whole_and_lacks_one_refresh_token() {
     let path = folder.path().join("config.db");
     let before = fs::read(&path).unwrap();
     let found = find_mcpproxy(folder.path(), true).unwrap();
-    let told = disarm(&found.logins[0].origin).unwrap();
-    assert!(told[0].contains("before-everfresh"), "{told:?}");
+    let moved = found.logins[0].login.refresh_token.clone().unwrap();
+    let other = disarm(&found.logins[0].origin, &Secret::new("another")).unwrap_err();
+    assert!(other.to_string().contains("another login") && fs::read(&path).unwrap() == before, "{other}");
+    let done = disarm(&found.logins[0].origin, &moved).unwrap();
+    assert!(done.told[0].contains("before-everfresh"), "{:?}", done.told);
+    if cfg!(unix) {
+        assert!(File::open(&path).unwrap().try_lock().is_err(), "the new database is held as the one before was");
+    }
+    drop(done);
+    File::open(&path).unwrap().try_lock().unwrap();
     let after = find_mcpproxy(folder.path(), true).unwrap();
     assert_eq!((&after.logins[0].login.refresh_token, after.logins.len()), (&None, 2));
     assert_eq!(refresh_token(&after.logins[1]), "static-refresh", "the others are as they were");
@@ -195,7 +235,7 @@ fn a_disarmed_database_is_whole_and_lacks_one_refresh_token() {
     let now = fs::read(&path).unwrap();
     let changed = before.iter().zip(&now).filter(|(one, two)| one != two).count();
     assert!(now.len() == before.len() && changed < 40, "{changed} bytes");
-    assert!(disarm(&found.logins[0].origin).is_err(), "there is nothing more to blank");
+    assert!(disarm(&found.logins[0].origin, &moved).is_err(), "there is nothing more to blank");
     assert_eq!(fs::read(&path).unwrap(), now);
     assert!(!folder.path().join("config.db.everfresh-tmp").exists());
 }

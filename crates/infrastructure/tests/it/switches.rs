@@ -44,6 +44,13 @@ const ENDLESS: &str = "no end known, new refresh token";
 const WRONG_ISSUER: &str = "{issuer}/.well-known/openid-configuration is refused: it speaks for the issuer \
                             \"https://other.example\", and \"{issuer}\" was asked";
 const DOWN: &str = "{issuer}/.well-known/openid-configuration cannot be reached: it answered 503";
+const LOST_SIGHT: &str = "retrying_provider: the provider answered 404 with an empty body; the token endpoint may have \
+                          moved, and where to is not found ({issuer}/.well-known/openid-configuration cannot be \
+                          reached: it answered 503); `everfresh login linear` looks anew";
+const OTHERS_WORD: &str = "retrying_provider: the provider answered 404 with an empty body; the token endpoint may have \
+                           moved, and where to is not found ({issuer}/.well-known/openid-configuration is refused: it \
+                           speaks for the issuer \"https://other.example\", and \"{issuer}\" was asked); `everfresh login \
+                           linear` looks anew";
 const BROKE: &str = "retrying_network: the answer was lost: connection closed before message completed";
 const SILENT: &str = "retrying_network: no answer within 10 s";
 const LOST: &str = "rotation_lost: the provider answered 400 with the error invalid_grant";
@@ -267,10 +274,18 @@ fn metadata() -> Vec<Case> {
             json!({ "token_endpoint_told": "{issuer}/oauth/token", "old_token_endpoint_gone": true }),
             [
                 IN,
-                "retrying_provider: the provider answered 404 with an empty body",
-                "retrying_provider: the provider answered 404 with an empty body",
+                "retrying_provider: the provider answered 404 with an empty body; the provider's metadata names another \
+                 token endpoint, which is next",
+                NEW,
                 IN,
             ],
+        ),
+        (After, json!({ "metadata_down": true, "old_token_endpoint_gone": true }), [IN, LOST_SIGHT, LOST_SIGHT, DOWN]),
+        (
+            After,
+            json!({ "issuer_told": "https://other.example", "token_endpoint_told": "{issuer}/oauth/token",
+                "old_token_endpoint_gone": true }),
+            [IN, OTHERS_WORD, OTHERS_WORD, WRONG_ISSUER],
         ),
     ]
 }
@@ -384,7 +399,7 @@ async fn story(oauth: &Arc<HttpOAuth>, case: &Case) -> [String; 4] {
     let refreshes = [refreshing(&app, &store).await, refreshing(&app, &store).await];
     let again = logging_in(&app, &provider).await;
     app.shutdown().await;
-    let [one, two] = refreshes;
+    let [one, two] = refreshes.map(|told| told.replace(provider.url(), "{issuer}"));
     [first, one, two, again]
 }
 

@@ -144,7 +144,7 @@ async fn an_enterprise_vouches_for_one_client_at_one_server_and_one_resource() {
     });
     let found = oauth.discover(&server, None).await.unwrap();
     assert_eq!(found.grant_profiles, [ID_JAG]);
-    let token_endpoint = oauth.identity_provider(&server, idp.url()).await.unwrap();
+    let token_endpoint = oauth.token_endpoint(&server, idp.url()).await.unwrap();
     let binding = asking(&provider, GrantType::EnterpriseManaged, ClientAuthMethod::ClientSecretBasic, "s");
     let exchange = IdentityExchange {
         token_endpoint,
@@ -173,6 +173,6 @@ async fn an_identity_provider_without_metadata_is_named() {
     idp.with(|model| model.switches.issuer_told = Some("https://evil.example".into()));
     let mut server = server(&provider, GrantType::EnterpriseManaged);
     server.oauth.issuer = Some(idp.url().to_owned());
-    let error = oauth.identity_provider(&server, idp.url()).await.unwrap_err();
+    let error = oauth.token_endpoint(&server, idp.url()).await.unwrap_err();
     assert!(matches!(error, DiscoveryError::Refused { .. }), "{error}");
 }

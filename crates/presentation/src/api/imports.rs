@@ -133,6 +133,7 @@ pub(super) async fn take(State(shared): State<Shared>, Body(new): Body<NewImport
     let terms = MoveTerms { replace: new.replace, leave: new.leave };
     let moved = match shared.application.move_in(login, terms).await {
         Err(AppError::Import(ImportError::AlreadyHere(here))) => {
+            shared.application.complete_move(&here, terms).await?;
             let Json(server) = shown(&shared, &here)?;
             return Ok(Json(Imported { outcome: "already_here", rotated: false, added_server: false, server }));
         }

@@ -52,7 +52,8 @@ pub(super) struct Span {
     #[schema(value_type = String)]
     to: Timestamp,
     /// `valid`: a usable access token was at hand; `lapsed`: logged in, but it had ended; `logged_out`:
-    /// no login; `off`: the daemon did not run, or the machine slept; `unknown`: nothing is recorded.
+    /// no login; `disabled`: its server was switched off; `off`: the daemon did not run, or the machine
+    /// slept; `unknown`: nothing is recorded.
     state: &'static str,
 }
 

@@ -234,6 +234,7 @@ pub async fn when_the_daemon_ran_is_known_after_opening_anew(subject: impl Subje
     assert_eq!(store.runs().await.expect("readable"), runs);
     for second in [10, 20] {
         runs.see(Timestamp::from_millis(second * 1000));
+        runs.switch(Timestamp::from_millis(second * 1000), ["linear".parse().expect("a name")].into());
         store.put_runs(&runs).await.expect("noted");
     }
     drop(store);

@@ -58,6 +58,10 @@ impl ModelClient {
 impl ModelClient {
     fn ask(&self, model: &mut Model, binding: &Binding, form: &Form, nonce: Option<&str>) -> Reply {
         let (now, url) = (self.clock.now(), binding.token_endpoint.as_str());
+        if model.switches.old_token_endpoint_gone && url == format!("{}/token", model.issuer) {
+            model.counters.token_requests += 1;
+            return Reply { status: 404, ..Reply::default() };
+        }
         let request = ProofRequest { method: "POST", url, nonce, issued_at: model.server_time(now) };
         let proof = binding.dpop_key.as_ref().and_then(|key| TestProofs::prove(key, &request).ok());
         let shown = proof
@@ -78,6 +82,7 @@ fn read(reply: &Reply) -> Result<TokenResponse, Failure> {
         subcode: None,
         http_status: Some(reply.status),
         retry_after: retry_after.and_then(|value| pause(value, reply)),
+        endpoint_gone: reply.status == 404 && oauth_error.is_none(),
         message: format!("the model answered {}", reply.status),
     };
     if let Some(error) = body["error"].as_str() {
@@ -301,8 +306,15 @@ impl OAuthDiscovery for ModelClient {
         })
     }
 
-    async fn identity_provider(&self, _server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
-        Ok(format!("{issuer}/token"))
+    async fn token_endpoint(&self, _server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
+        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        if model.switches.metadata_down {
+            return Err(DiscoveryError::Unreachable { url: issuer.to_owned(), cause: "it answered 503".into() });
+        }
+        if model.switches.issuer_told.as_deref().is_some_and(|told| told != issuer) {
+            return Err(DiscoveryError::Refused { url: issuer.to_owned(), cause: "it speaks for another".into() });
+        }
+        Ok(model.switches.token_endpoint_told.clone().unwrap_or_else(|| format!("{issuer}/token")))
     }
 
     async fn register(

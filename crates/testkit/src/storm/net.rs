@@ -258,8 +258,8 @@ impl OAuthDiscovery for StormNet {
         self.client(&url).discover(server, challenge).await
     }
 
-    async fn identity_provider(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
-        self.client(issuer).identity_provider(server, issuer).await
+    async fn token_endpoint(&self, server: &ServerSettings, issuer: &str) -> Result<String, DiscoveryError> {
+        self.client(issuer).token_endpoint(server, issuer).await
     }
 
     async fn register(

@@ -19,6 +19,7 @@ const STATES = {
   valid: { top: 12, height: 14, word: "valid token" },
   lapsed: { top: 2, height: 28, word: "without a valid token" },
   logged_out: { top: 12, height: 14, word: "logged out" },
+  disabled: { top: 12, height: 14, word: "switched off" },
   off: { top: 18, height: 2, word: "everfresh was not running" },
   unknown: { top: 18, height: 2, word: "nothing recorded" },
 };
@@ -97,7 +98,7 @@ function total(spans, state) {
 /** Whether it was ever without a token, first; then how often it was refreshed. */
 function words({ from, to, spans, outages, attempts }) {
   const said = [lapses(spans, to) ?? validity(spans, from)];
-  for (const [state, word] of [["logged_out", "logged out"], ["off", "everfresh not running"]]) {
+  for (const [state, word] of [["logged_out", "logged out"], ["disabled", "switched off"], ["off", "everfresh not running"]]) {
     const time = total(spans, state);
     if (time >= TOLD && !said.includes(word)) said.push(`${word} for ${spell(time)}`);
   }
@@ -123,6 +124,7 @@ function validity(spans, from) {
   const known = spans.filter(({ state }) => state !== "unknown" && state !== "off");
   if (!known.length) return "nothing recorded yet";
   if (known.every(({ state }) => state === "logged_out")) return "logged out";
+  if (known.every(({ state }) => state === "disabled")) return "switched off";
   const begins = known[0].from;
   if (spans.every(({ state }) => state === "valid")) return "valid all of the last 24 hours";
   return begins > from ? `never without a token since ${clock(begins)}` : "never without a token";

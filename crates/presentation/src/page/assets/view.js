@@ -100,7 +100,7 @@ function servers(state, actions) {
     shown.map(([name, server]) => memo(name, [server, actions.own(name), actions], card)),
     shown.length === 0 && h("p", { class: "words" }, "No server is like that."),
     [...state.own.values()].some(({ timeline }) => timeline) && h("ul", { class: "legend", "aria-label": "In the drawings of the last 24 hours" },
-      [["valid", "valid token"], ["lapsed", "without a token"], ["outage", "refreshes fail"], ["logged_out", "logged out"], ["off", "not running"]]
+      [["valid", "valid token"], ["lapsed", "without a token"], ["outage", "refreshes fail"], ["logged_out", "logged out or switched off"], ["off", "not running"]]
         .map(([state, word]) => h("li", null, h("span", { class: `swatch ${state}` }), word))));
 }
 
