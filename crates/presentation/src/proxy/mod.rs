@@ -27,7 +27,6 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE,
     WWW_AUTHENTICATE,
 };
-use http::request::Parts as Head;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
@@ -86,6 +85,18 @@ struct Prepared {
     counters: Counters,
 }
 
+/// One request of somebody who may send it, to a server that there is.
+struct Admitted<'a> {
+    began: Instant,
+    prepared: &'a Arc<Prepared>,
+    /// The path under which the client knows the upstream, and what follows it.
+    place: &'a str,
+    tail: &'a str,
+    query: Option<&'a str>,
+    method: Method,
+    headers: HeaderMap,
+}
+
 /// One request on its way: what is sent, as often as it is sent.
 struct Outgoing<'a> {
     prepared: &'a Arc<Prepared>,
@@ -116,15 +127,8 @@ impl Proxy {
 
     /// Serves one request of the data plane.
     pub async fn serve(&self, request: Request<Incoming>) -> Response<ProxyBody> {
-        let (head, body) = request.into_parts();
-        let span = span::of(&head);
-        let response = self.serve_parts(head, body).instrument(span.clone()).await;
-        span::answered(&span, &response);
-        response
-    }
-
-    async fn serve_parts(&self, head: Head, body: Incoming) -> Response<ProxyBody> {
         let began = Instant::now();
+        let (head, body) = request.into_parts();
         let admitted = self.admitted(&head.uri, &head.headers);
         let (name, tail) = match admitted.and_then(|(caller, path)| Ok((caller.server(path.name)?, path.tail))) {
             Ok(admitted) => admitted,
@@ -138,27 +142,35 @@ impl Proxy {
             let problem = everfresh_application::AppError::NoSuchServer(name.into_owned());
             return plain(&Refusal::of(problem.into()), readable(&head.method, body).await.as_ref());
         };
-        let target = unsupported(&head.method, &head.headers)
-            .map_or_else(|| self.target(&prepared, &head.method, tail, head.uri.query()), Err);
-        let target = match target {
-            Ok(target) => target,
+        let path = head.uri.path();
+        let (place, query) = (&path[..path.len() - tail.len()], head.uri.query());
+        let span = span::of(&prepared.route.grant, &head.method, &head.headers);
+        let asked =
+            Admitted { began, prepared: &prepared, place, tail, query, method: head.method, headers: head.headers };
+        let response = self.serve_admitted(asked, body).instrument(span.clone()).await;
+        span::answered(&span, &response);
+        response
+    }
+
+    async fn serve_admitted(&self, asked: Admitted<'_>, body: Incoming) -> Response<ProxyBody> {
+        let Admitted { began, prepared, place, tail, query, method, mut headers } = asked;
+        let target = unsupported(&method, &headers).map_or_else(|| self.target(prepared, &method, tail, query), Err);
+        let uri = match target {
+            Ok(target) => target.into(),
             Err(problem) => return plain(&Refusal::of(problem), None),
         };
         // What an upstream sends must not run in a browser with the rights of our own page.
-        let is_shown = head.headers.get("sec-fetch-dest").is_some_and(|dest| dest != "empty");
-        let mut headers = head.headers;
+        let is_shown = headers.get("sec-fetch-dest").is_some_and(|dest| dest != "empty");
         headers::strip_request(&mut headers);
-        if head.method == Method::GET {
+        if method == Method::GET {
             headers::keep_events_readable(&mut headers);
         }
         headers.insert(HOST, prepared.url.host.clone());
         for (name, value) in &prepared.headers {
             headers.insert(name, value.clone());
         }
-        let place = &head.uri.path()[..head.uri.path().len() - tail.len()];
         let is_to_endpoint = endpoint::is_sealed(tail);
-        let (method, uri) = (head.method, target.into());
-        let outgoing = Outgoing { prepared: &prepared, place, is_to_endpoint, method, uri, headers };
+        let outgoing = Outgoing { prepared, place, is_to_endpoint, method, uri, headers };
         let mut clocked = Clocked::default();
         let mut response = self.forward(&outgoing, body, &mut clocked).await;
         if is_shown {
