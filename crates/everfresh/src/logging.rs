@@ -49,7 +49,15 @@ fn start_over(global: &Global, default: &str, below: Option<TracesLayer>) -> Res
             fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_current_span(false).boxed()
         }
     };
+    // A filter of all spares what it leaves out from being looked at where it happens, such as the span of
+    // each request; beside a layer that exports, the log's filter must be its own.
+    let exports = below.is_some();
+    let registry = tracing_subscriber::registry().with(below);
     // A second start in one process, as in tests, keeps the first.
-    drop(tracing_subscriber::registry().with(below).with(layer.with_filter(filter)).try_init());
+    drop(if exports {
+        registry.with(layer.with_filter(filter)).try_init()
+    } else {
+        registry.with(layer).with(filter).try_init()
+    });
     Ok(())
 }

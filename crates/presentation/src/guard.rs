@@ -18,7 +18,7 @@ use everfresh_application::ports::Entropy;
 use everfresh_application::{KeyRing, Shown};
 use everfresh_domain::{KeyHash, Timestamp};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use sha2::{Digest, Sha256};
 
 use crate::cookie::{Opened, PageCookies};
@@ -27,6 +27,10 @@ pub use caller::{Caller, Purpose};
 
 /// The header for clients whose `Authorization` is taken.
 pub const KEY_HEADER: &str = "x-everfresh-key";
+
+/// The same, and what browsers say of a request, ready to be looked up: a text is parsed each time.
+static KEY_NAME: HeaderName = HeaderName::from_static(KEY_HEADER);
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How long a one-time link is good.
 const LINK_LIFETIME: Duration = Duration::from_secs(10 * 60);
@@ -106,7 +110,7 @@ impl Guard {
     /// Refuses what a page of another site causes without an `Origin`: images, scripts, links. For
     /// everything but what browsers are sent to.
     pub fn check_site(headers: &HeaderMap) -> Result<(), Problem> {
-        match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        match headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
             None | Some(b"same-origin" | b"none") => Ok(()),
             Some(_) => {
                 let detail = "the request comes from a web page of another site";
@@ -206,13 +210,13 @@ fn keys_in(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer =
         bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let own = headers.get(KEY_HEADER).and_then(|value| value.to_str().ok());
+    let own = headers.get(&KEY_NAME).and_then(|value| value.to_str().ok());
     own.into_iter().chain(bearer.map(|(_, key)| key.trim()))
 }
 
 /// A cookie says who the browser is, not which page sent it: ports of one machine share cookies.
 fn is_from_own_page(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    let site = headers.get(&SEC_FETCH_SITE).and_then(|value| value.to_str().ok());
     matches!(site, Some("same-origin" | "none"))
 }
 

@@ -39,6 +39,8 @@ impl Metrics for CountingMetrics {
 
     fn grants(&self, _state: &'static str, _count: usize) {}
 
+    fn notices_begin(&self, _sink: &'static str, _kind: &'static str) {}
+
     fn noticed(&self, sink: &'static str, kind: &'static str, result: &'static str) {
         self.increment(format!("{sink} {kind} {result}"));
     }

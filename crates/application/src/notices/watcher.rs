@@ -20,6 +20,10 @@ use crate::ports::NoticeMessage;
 /// How long what befalls others at the same time is waited for.
 const GATHER: Duration = Duration::from_secs(3);
 
+/// How long more of the same kind is gathered after a notice: a provider that ends all logins at once is
+/// found out server by server, as each comes to its refresh.
+const GATHER_MORE: Duration = Duration::from_secs(300);
+
 /// How often all grants are looked at: ends come near although nothing happens.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -49,6 +53,8 @@ pub(super) struct Watcher {
     settled: mpsc::UnboundedSender<Settled>,
     reports: mpsc::UnboundedReceiver<Settled>,
     look_at: Instant,
+    /// When a notice of each kind last went out.
+    told_at: BTreeMap<NoticeKind, Instant>,
     clock: ClockWatch,
 }
 
@@ -66,6 +72,7 @@ impl Watcher {
             settled,
             reports,
             look_at: Instant::now() + GATHER,
+            told_at: BTreeMap::new(),
             clock,
         }
     }
@@ -118,13 +125,22 @@ impl Watcher {
             Sink::start(Arc::clone(notifier), self.settled.clone(), Arc::clone(&self.desk.parts.metrics))
         };
         self.sinks = self.settings.sinks.iter().map(start).collect();
+        for sink in &self.sinks {
+            self.settings.kinds.iter().for_each(|kind| self.desk.parts.metrics.notices_begin(sink.name, kind.as_str()));
+        }
+        self.ledger.take_back();
         self.ledger.keep_sinks(&self.sink_names());
-        let desk = Arc::clone(&self.desk);
-        let (settings, now) = (Arc::clone(&self.settings), desk.application.now());
-        let owed = self.ledger.owed(|grant| {
+        self.send_owed(self.desk.application.now());
+    }
+
+    /// Hands out what sinks owe from before, where it is clear that it is still so.
+    fn send_owed(&mut self, now: Timestamp) {
+        let (desk, settings) = (Arc::clone(&self.desk), Arc::clone(&self.settings));
+        let look = |grant: &GrantId| {
             let route = desk.application.access().route(&grant.to_string())?;
             Some(situation(&desk, &settings, &route, now))
-        });
+        };
+        let owed = self.ledger.owed(now, &settings.policy, look, || desk.new_id());
         for (notice, sinks) in owed {
             self.hand_out(notice, &sinks);
         }
@@ -197,13 +213,25 @@ impl Watcher {
             }
             tokio::task::yield_now().await;
         }
+        self.send_owed(now);
         for (kind, concerns) in due {
+            if let Some(until) = self.held_until(kind) {
+                self.look_at = self.look_at.min(until);
+                continue;
+            }
             self.tell(Notice { id: self.desk.new_id(), kind, at: now, concerns }).await;
         }
     }
 
+    /// Until when further concerns of `kind` are gathered, where one was told just before.
+    fn held_until(&self, kind: NoticeKind) -> Option<Instant> {
+        let until = *self.told_at.get(&kind)? + GATHER_MORE;
+        (Instant::now() < until).then_some(until)
+    }
+
     /// Writes down that a notice goes out, and sends it.
     async fn tell(&mut self, notice: Notice) {
+        self.told_at.insert(notice.kind, Instant::now());
         let sinks = self.sink_names();
         self.ledger.told(&notice, &sinks);
         self.save().await;

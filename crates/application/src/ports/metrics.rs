@@ -23,6 +23,9 @@ pub trait Metrics: Send + Sync {
     /// How many grants are in each refresh state, by the state's name.
     fn grants(&self, state: &'static str, count: usize);
 
+    /// Notices of `kind` may leave through `sink` from here on: what comes of them is counted from zero.
+    fn notices_begin(&self, sink: &'static str, kind: &'static str);
+
     /// A notice of `kind` left through `sink`: `result` is `delivered`, `nobody`, `failed` or `dropped`.
     fn noticed(&self, sink: &'static str, kind: &'static str, result: &'static str);
 

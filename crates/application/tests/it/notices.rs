@@ -143,6 +143,29 @@ async fn what_befalls_many_at_once_is_one_notice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn logins_found_dead_one_by_one_are_gathered_after_the_first() {
+    let world = World::logged_in(Behaviour::default()).await;
+    let sink = Recorder::new("command");
+    let grants: Vec<GrantId> = (0..20).map(|n| format!("linear@a{n}").parse().unwrap()).collect();
+    for grant in &grants {
+        world.log_in_as(grant).await;
+    }
+    let desk = desk(&world, vec![Arc::clone(&sink) as _]);
+    pass(60 * SECOND).await;
+    world.with(|model| model.revoke_all());
+    for (seen, grant) in grants.iter().enumerate() {
+        drop(world.app.refresh(grant).await);
+        pass(60 * SECOND).await;
+        assert!(seen > 0 || sink.told().len() == 1, "the first is told at once");
+    }
+    pass(HOUR).await;
+    let told = sink.told();
+    let named: usize = told.iter().map(|message| message.notice.concerns.len()).sum();
+    assert!(named >= 20 && told.len() <= 6, "{named} in {}", told.len());
+    desk.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_nobody_uses_is_quiet_until_a_client_calls_it() {
     let world = World::new(Behaviour::default()).await;
     let sink = Recorder::new("command");

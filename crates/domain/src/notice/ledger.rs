@@ -39,6 +39,9 @@ struct Told {
     state: State,
     /// The sinks that have not delivered it yet.
     owed: BTreeSet<String>,
+    /// Whether those sinks have it in hand, in this life of the process.
+    #[serde(skip)]
+    in_hand: bool,
 }
 
 impl Told {
@@ -55,6 +58,11 @@ impl Told {
             | NoticeKind::Test => true,
         };
         self.kind == concern.kind && self.login == concern.login && same_thing
+    }
+
+    /// Whether some sink is to be handed it.
+    fn is_waiting(&self) -> bool {
+        !self.owed.is_empty() && !self.in_hand
     }
 
     fn is_bad(&self) -> bool {
@@ -116,11 +124,7 @@ impl Ledger {
     }
 
     fn is_due(&mut self, now: Timestamp, grant: &GrantId, concern: &Concern, rules: &NoticePolicy) -> bool {
-        let (kind, since) = self.since.entry(grant.clone()).or_insert((concern.kind, now));
-        if *kind != concern.kind {
-            (*kind, *since) = (concern.kind, now);
-        }
-        if now.since(*since) < rules.patience(concern.kind) {
+        if !self.has_stood(now, grant, concern.kind, rules) {
             return false;
         }
         let told = self.grants.get_mut(grant).into_iter().flatten().find(|told| told.is_of(concern));
@@ -131,6 +135,15 @@ impl Ledger {
         }
         let repeated = told.state == State::Again && now.since(told.at) >= rules.repeat_after;
         repeated || concern.warning > told.warning
+    }
+
+    /// Whether `grant` has been in a concern of this kind for as long as what may heal by itself is given.
+    fn has_stood(&mut self, now: Timestamp, grant: &GrantId, kind: NoticeKind, rules: &NoticePolicy) -> bool {
+        let (known, since) = self.since.entry(grant.clone()).or_insert((kind, now));
+        if *known != kind {
+            (*known, *since) = (kind, now);
+        }
+        now.since(*since) >= rules.patience(kind)
     }
 
     /// All that was told of `grant` is over, but for what is of the kind `but`.
@@ -166,6 +179,7 @@ impl Ledger {
                 notice: notice.id,
                 state: State::Standing,
                 owed: sinks.clone(),
+                in_hand: true,
             });
         }
     }
@@ -177,40 +191,55 @@ impl Ledger {
         }
     }
 
-    /// The notices that sinks still owe, as `look` sees their grants: what has changed since is not
-    /// told any more, and what is not clear is told anew once it is.
-    pub fn owed(&mut self, mut look: impl FnMut(&GrantId) -> Option<Situation>) -> Vec<(Notice, BTreeSet<String>)> {
+    /// The notices to hand to sinks that still owe them, as `look` sees their grants at `now`. What is
+    /// not clear yet waits, and what has ended meanwhile is for [`Ledger::look`] to strike out.
+    ///
+    /// Those who have delivered a notice get it no second time. Grants that are not clear when others
+    /// of their notice go out get a `fresh` id: under the same one their news would be taken for known.
+    pub fn owed(
+        &mut self,
+        now: Timestamp,
+        rules: &NoticePolicy,
+        mut look: impl FnMut(&GrantId) -> Option<Situation>,
+        mut fresh: impl FnMut() -> NoticeId,
+    ) -> Vec<(Notice, BTreeSet<String>)> {
+        let waiting = self.grants.iter().filter(|(_, all)| all.iter().any(Told::is_waiting));
+        let waiting: Vec<GrantId> = waiting.map(|(grant, _)| grant.clone()).collect();
         let mut owed: BTreeMap<NoticeId, (Notice, BTreeSet<String>)> = BTreeMap::new();
-        for (grant, all) in &mut self.grants {
-            if all.iter().all(|told| told.owed.is_empty()) {
+        for grant in waiting {
+            let Some(situation) = look(&grant) else { continue };
+            if let Situation::Concern(concern) = &situation
+                && !self.has_stood(now, &grant, concern.kind, rules)
+            {
                 continue;
             }
-            let situation = look(grant);
-            all.retain_mut(|told| {
+            let all = self.grants.get_mut(&grant).into_iter().flatten();
+            for told in all.filter(|told| told.is_waiting()) {
                 let concern = match &situation {
-                    _ if told.owed.is_empty() => return true,
-                    Some(Situation::Concern(concern)) if told.is_of(concern) => (**concern).clone(),
-                    Some(Situation::Well(health)) if told.kind == NoticeKind::Restored => {
+                    Situation::Concern(concern) if told.is_of(concern) => (**concern).clone(),
+                    Situation::Well(health) if told.kind == NoticeKind::Restored => {
                         Concern::of(NoticeKind::Restored, (**health).clone(), told.login)
                     }
-                    Some(Situation::Open) | None => {
-                        self.changed = true;
-                        return false;
-                    }
-                    Some(Situation::Concern(_) | Situation::Well(_) | Situation::Dismissed) => {
-                        self.changed = true;
-                        told.owed.clear();
-                        return true;
-                    }
+                    Situation::Concern(_) | Situation::Well(_) | Situation::Dismissed | Situation::Open => continue,
                 };
+                told.in_hand = true;
                 let notice = || Notice { id: told.notice, kind: told.kind, at: told.at, concerns: Vec::new() };
-                let (notice, sinks) = owed.entry(told.notice).or_insert_with(|| (notice(), told.owed.clone()));
+                let (notice, sinks) = owed.entry(told.notice).or_insert_with(|| (notice(), BTreeSet::new()));
                 notice.concerns.push((grant.clone(), concern));
                 sinks.extend(told.owed.iter().cloned());
-                true
-            });
+            }
+        }
+        let others = self.grants.values_mut().flatten().filter(|told| told.is_waiting());
+        for told in others.filter(|told| owed.contains_key(&told.notice)) {
+            told.notice = fresh();
+            self.changed = true;
         }
         owed.into_values().collect()
+    }
+
+    /// There are new sinks: what others had in hand and have not delivered waits again.
+    pub fn take_back(&mut self) {
+        self.grants.values_mut().flatten().for_each(|told| told.in_hand = false);
     }
 
     /// Forgets sinks that are no more: nobody delivers what they owe.

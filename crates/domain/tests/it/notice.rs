@@ -15,6 +15,8 @@ use crate::kit::{HOUR, START, facts, grant, secs};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const SINKS: [&str; 2] = ["command", "webhook"];
+/// An id that no notice has had.
+const FRESH: NoticeId = NoticeId(99);
 
 fn connected() -> GrantStatus {
     GrantStatus {
@@ -192,6 +194,16 @@ impl Desk {
         self
     }
 
+    /// What is to be handed out of what sinks owe, where every grant is as `status` is.
+    fn owed(&mut self, status: &GrantStatus) -> Vec<(NoticeId, usize, Vec<String>)> {
+        let (now, rules) = (self.now, NoticePolicy::default());
+        let owed = self.ledger.owed(now, &rules, |_| Some(at(status, now)), || FRESH);
+        let tuple = |(notice, sinks): (Notice, BTreeSet<String>)| {
+            (notice.id, notice.concerns.len(), sinks.into_iter().collect())
+        };
+        owed.into_iter().map(tuple).collect()
+    }
+
     fn restart(&mut self) -> &mut Self {
         let json = serde_json::to_string(&self.ledger).expect("a ledger is JSON");
         self.ledger = serde_json::from_str(&json).expect("it reads what it wrote");
@@ -285,29 +297,56 @@ fn that_all_is_well_again_is_told_to_those_who_asked_for_it() {
 
 #[test]
 fn what_a_sink_owes_is_sent_again_as_long_as_it_is_so() {
-    let owed = |ledger: &mut Ledger, status: &GrantStatus| {
-        let owed = ledger.owed(|_| Some(at(status, START)));
-        owed.into_iter().map(|(notice, sinks)| (notice.id, notice.concerns.len(), sinks)).collect::<Vec<_>>()
-    };
     let mut desk = Desk::new();
     desk.see(&dead(), secs(60));
+    assert!(desk.owed(&dead()).is_empty(), "the sinks have it in hand");
     desk.ledger.settled(NoticeId(1), "command");
     desk.restart();
-    let rest = BTreeSet::from(["webhook".to_owned()]);
-    assert_eq!(owed(&mut desk.ledger.clone(), &dead()), [(NoticeId(1), 1, rest)]);
-    assert!(owed(&mut desk.ledger.clone(), &connected()).is_empty());
+    assert!(desk.owed(&connected()).is_empty(), "it is not so any more");
+    let rest = [(NoticeId(1), 1, vec!["webhook".to_owned()])];
+    assert_eq!(desk.owed(&dead()), rest);
+    assert!(desk.owed(&dead()).is_empty(), "handed out once");
+    desk.ledger.take_back();
+    assert_eq!(desk.owed(&dead()), rest, "the sinks have stopped");
     desk.ledger.settled(NoticeId(1), "webhook");
-    assert!(owed(&mut desk.ledger, &dead()).is_empty());
+    desk.restart();
+    assert!(desk.owed(&dead()).is_empty());
     assert!(desk.look(&dead()).is_none(), "delivered is told");
 }
 
 #[test]
-fn what_is_owed_of_something_unclear_is_told_anew() {
+fn what_is_owed_of_something_unclear_waits_and_goes_to_none_but_those_who_owe_it() {
+    let (out, pending) = (expired(retrying(FailureClass::Network)), expired(connected()));
     let mut desk = Desk::new();
-    desk.see(&expired(retrying(FailureClass::Network)), HOUR).expect(&[NoticeKind::Outage]).restart();
-    let pending = expired(connected());
-    assert!(desk.ledger.owed(|_| Some(at(&pending, START))).is_empty());
-    desk.see(&expired(retrying(FailureClass::Network)), HOUR).expect(&[NoticeKind::Outage; 2]);
+    desk.see(&out, HOUR).expect(&[NoticeKind::Outage]);
+    desk.ledger.settled(NoticeId(1), "webhook");
+    desk.restart();
+    assert!(desk.owed(&pending).is_empty(), "it is not clear yet");
+    desk.see(&pending, secs(60)).see(&out, secs(480));
+    assert!(desk.owed(&out).is_empty(), "it may heal by itself");
+    desk.see(&out, HOUR).expect(&[NoticeKind::Outage]);
+    assert_eq!(desk.owed(&out), [(NoticeId(1), 1, vec!["command".to_owned()])]);
+}
+
+#[test]
+fn grants_that_are_clear_later_than_others_of_their_notice_go_out_under_an_id_of_their_own() {
+    let mut desk = Desk::new();
+    let Situation::Concern(concern) = at(&dead(), START) else { panic!("it is a concern") };
+    let concerns = ["a", "b"].map(|name| (grant(name), (*concern).clone())).into();
+    let notice = Notice { id: NoticeId(1), kind: NoticeKind::LoginNeeded, at: START, concerns };
+    desk.ledger.told(&notice, &["webhook".to_owned()].into());
+    desk.restart();
+    let clear = |name: &str| {
+        let clear = grant(name);
+        move |asked: &_| Some(if *asked == clear { at(&dead(), START) } else { Situation::Open })
+    };
+    let mut send = |name: &str| {
+        let owed = desk.ledger.owed(START, &NoticePolicy::default(), clear(name), || FRESH);
+        owed.into_iter().map(|(notice, _)| (notice.id, notice.concerns[0].0.to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(send("a"), [(NoticeId(1), "a".to_owned())]);
+    assert!(send("a").is_empty());
+    assert_eq!(send("b"), [(FRESH, "b".to_owned())]);
 }
 
 #[test]

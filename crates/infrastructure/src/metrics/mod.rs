@@ -25,6 +25,9 @@ const OVERHEAD: [f64; 7] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.01, 0
 /// The operations whose failures are counted.
 const STORE_OPERATIONS: [&str; 2] = ["append_journal", "replace"];
 
+/// What can come of a notice.
+const NOTICE_RESULTS: [&str; 4] = ["delivered", "nobody", "failed", "dropped"];
+
 /// The metrics of this process.
 pub struct PrometheusMetrics {
     handle: PrometheusHandle,
@@ -116,7 +119,7 @@ fn describe() {
         ("everfresh_refresh_retries", "Attempts in a row that failed without ending the login."),
         ("everfresh_health_level", "0 healthy, 1 degraded, 2 unhealthy."),
         ("everfresh_health_info", "1 for the reason and action that a login's health has, 0 for those it had."),
-        ("everfresh_clock_skew_seconds", "How far this machine's clock is ahead of the provider's."),
+        ("everfresh_clock_skew_seconds", "How far this machine's clock is ahead of the provider's; NaN where unknown."),
         ("everfresh_token_expiry_timestamp_seconds", "When the access token ends; NaN where unknown."),
         ("everfresh_refresh_token_expiry_timestamp_seconds", "When the refresh token ends; NaN where unknown."),
         ("everfresh_refresh_next_attempt_timestamp_seconds", "When the next attempt is due; NaN where none is."),
@@ -138,6 +141,10 @@ fn moment(at: Option<Timestamp>) -> f64 {
 fn refreshes(grant: &GrantId, result: &'static str, reason: &'static str) -> Counter {
     let labels = [("server", grant.to_string()), ("result", result.to_owned()), ("reason", reason.to_owned())];
     counter!("everfresh_oauth_refresh_total", &labels)
+}
+
+fn notices(sink: &'static str, kind: &'static str, result: &'static str) -> Counter {
+    counter!("everfresh_notifications_total", "sink" => sink, "kind" => kind, "result" => result)
 }
 
 fn level(level: Level) -> f64 {
@@ -165,7 +172,7 @@ impl Metrics for PrometheusMetrics {
         gauge!("everfresh_refresh_next_attempt_timestamp_seconds", &labels).set(moment(status.next_attempt_at));
         gauge!("everfresh_refresh_last_success_timestamp_seconds", &labels).set(moment(status.last_success_at));
         gauge!("everfresh_refresh_retries", &labels).set(f64::from(status.retry_count));
-        gauge!("everfresh_clock_skew_seconds", &labels).set(status.clock_skew_s.unwrap_or_default() as f64);
+        gauge!("everfresh_clock_skew_seconds", &labels).set(status.clock_skew_s.map_or(f64::NAN, |skew| skew as f64));
         gauge!("everfresh_health_level", &labels).set(level(health.level));
         refreshes(&status.id, "success", "").increment(0);
         self.tell_health(&status.id, Some((health.reason, health.action)));
@@ -197,8 +204,12 @@ impl Metrics for PrometheusMetrics {
         gauge!("everfresh_grants", "state" => state).set(count as f64);
     }
 
+    fn notices_begin(&self, sink: &'static str, kind: &'static str) {
+        NOTICE_RESULTS.iter().for_each(|result| notices(sink, kind, result).increment(0));
+    }
+
     fn noticed(&self, sink: &'static str, kind: &'static str, result: &'static str) {
-        counter!("everfresh_notifications_total", "sink" => sink, "kind" => kind, "result" => result).increment(1);
+        notices(sink, kind, result).increment(1);
     }
 
     fn store_failed(&self, operation: &'static str) {

@@ -3,15 +3,15 @@
 
 use everfresh_application::ports::{DPOP, DPOP_NONCE};
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
-    ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, GetAll,
+    HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::guard::KEY_HEADER;
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     TE,
     TRAILER,
@@ -20,14 +20,19 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
 /// The media type of server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// What a client sends to us and not to the upstream. Cookies are for this host, which is ours.
-const OURS: [HeaderName; 6] =
+static OURS: [HeaderName; 6] =
     [AUTHORIZATION, HOST, ORIGIN, COOKIE, HeaderName::from_static(KEY_HEADER), HeaderName::from_static(DPOP)];
+
+/// What an upstream sends to us and not to the client. A challenge would make it start its own OAuth
+/// against us, and a nonce is for proofs that it cannot make.
+static TOLD_TO_US: [HeaderName; 2] = [WWW_AUTHENTICATE, HeaderName::from_static(DPOP_NONCE)];
 
 /// Whether a server's settings may have a header of this name: it is not about the framing or the
 /// way of a message, and not the token's.
@@ -35,16 +40,16 @@ pub(crate) fn is_configurable(name: &HeaderName) -> bool {
     *name != CONTENT_LENGTH && *name != AUTHORIZATION && name.as_str() != DPOP && !HOP_BY_HOP.contains(name)
 }
 
-/// Takes from a request what must not reach the upstream.
-pub(super) fn strip_request(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    if names_our_page(headers) {
-        headers.remove(REFERER);
+/// The headers of a client's request that reach the upstream, with room for those of ours.
+pub(super) fn passing(from: &HeaderMap) -> HeaderMap {
+    let (lines, hides_referer) = (from.get_all(CONNECTION), names_our_page(from));
+    let stays =
+        |name: &HeaderName| OURS.contains(name) || is_of_one_hop(name, &lines) || (hides_referer && *name == REFERER);
+    let mut passing = HeaderMap::with_capacity(from.len() + OURS.len());
+    for (name, value) in from.iter().filter(|(name, _)| !stays(name)) {
+        passing.append(name.clone(), value.clone());
     }
-    for name in &OURS {
-        headers.remove(name);
-    }
-    headers.remove("proxy-connection");
+    passing
 }
 
 /// Asks for a stream of events as it is, where a client asks for one: its first event may have to
@@ -63,13 +68,14 @@ pub(super) fn are_events(headers: &HeaderMap) -> bool {
     media_type.trim_ascii().eq_ignore_ascii_case(EVENT_STREAM.as_bytes()) && !headers.contains_key(CONTENT_ENCODING)
 }
 
-/// Takes from a response what must not reach the client. A challenge would make it start its own
-/// OAuth against us, and a nonce is for proofs that it cannot make.
+/// Takes from a response what must not reach the client.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
     settle_length(headers);
-    strip_hop_by_hop(headers);
-    headers.remove(WWW_AUTHENTICATE);
-    headers.remove(DPOP_NONCE);
+    let lines = headers.get_all(CONNECTION);
+    let stays = headers.keys().filter(|name| TOLD_TO_US.contains(name) || is_of_one_hop(name, &lines));
+    for name in stays.cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
 }
 
 /// Whether the `Referer` is a page here, whose path may hold the key.
@@ -94,19 +100,12 @@ fn settle_length(headers: &mut HeaderMap) {
     }
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let lines = headers.get_all(CONNECTION).iter();
-    let named = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let named: Vec<HeaderName> = named
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !matches!(*name, CONTENT_LENGTH | CONTENT_TYPE))
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+/// Whether this header is of one hop: by its name, or because a `Connection` line names it. What a
+/// message cannot do without is of both.
+fn is_of_one_hop(name: &HeaderName, lines: &GetAll<'_, HeaderValue>) -> bool {
+    let is_it = |named: &[u8]| named.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes());
+    let is_named = || lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).any(is_it);
+    HOP_BY_HOP.contains(name) || (!matches!(*name, CONTENT_LENGTH | CONTENT_TYPE) && is_named())
 }
 
 #[cfg(test)]
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn everything_passes_but_ours_and_hop_by_hop() {
-        let mut request = headers(&[
+        let request = headers(&[
             ("authorization", "Bearer local"),
             ("dpop", "a-proof-of-its-own"),
             ("x-everfresh-key", "local"),
@@ -141,8 +140,8 @@ mod tests {
             ("last-event-id", "7"),
             ("x-custom", "y"),
         ]);
-        strip_request(&mut request);
-        let mut left: Vec<&str> = request.keys().map(HeaderName::as_str).collect();
+        let passing = passing(&request);
+        let mut left: Vec<&str> = passing.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         let expected = [
             "accept",

@@ -15,7 +15,7 @@ mod proof;
 mod span;
 mod target;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,6 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE,
     WWW_AUTHENTICATE,
 };
-use http::request::Parts as Head;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
@@ -45,9 +44,12 @@ use body::{Copy, RequestBody, collected};
 pub(crate) use counters::describe as describe_metrics;
 use counters::{Counters, Parked};
 use denial::Refusal;
-use pool::{Pool, ResponseBody, SendError};
+use pool::{Pool, ResponseBody, SendError, Upstream};
 use proof::not_proven;
 use target::{DataPath, UpstreamUrl, climbs, data_path};
+
+/// Where a browser will show an answer.
+static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Bodies up to this many bytes are kept for one replay.
 pub const REPLAY_MAX: usize = 4 << 20;
@@ -75,15 +77,28 @@ pub struct Shared {
 pub struct Proxy {
     shared: Arc<Shared>,
     pool: Pool,
-    prepared: Mutex<HashMap<String, Arc<Prepared>>>,
+    prepared: Mutex<BTreeMap<String, Arc<Prepared>>>,
 }
 
 /// Everything about a route that does not change from request to request.
 struct Prepared {
     route: Arc<Route>,
     url: UpstreamUrl,
+    upstream: Upstream,
     headers: Vec<(HeaderName, HeaderValue)>,
     counters: Counters,
+}
+
+/// One request of somebody who may send it, to a server that there is.
+struct Admitted<'a> {
+    began: Instant,
+    prepared: &'a Arc<Prepared>,
+    /// The path under which the client knows the upstream, and what follows it.
+    place: &'a str,
+    tail: &'a str,
+    query: Option<&'a str>,
+    method: Method,
+    headers: HeaderMap,
 }
 
 /// One request on its way: what is sent, as often as it is sent.
@@ -95,6 +110,7 @@ struct Outgoing<'a> {
     is_to_endpoint: bool,
     method: Method,
     uri: Uri,
+    /// As they came from the client.
     headers: HeaderMap,
 }
 
@@ -116,15 +132,8 @@ impl Proxy {
 
     /// Serves one request of the data plane.
     pub async fn serve(&self, request: Request<Incoming>) -> Response<ProxyBody> {
-        let (head, body) = request.into_parts();
-        let span = span::of(&head);
-        let response = self.serve_parts(head, body).instrument(span.clone()).await;
-        span::answered(&span, &response);
-        response
-    }
-
-    async fn serve_parts(&self, head: Head, body: Incoming) -> Response<ProxyBody> {
         let began = Instant::now();
+        let (head, body) = request.into_parts();
         let admitted = self.admitted(&head.uri, &head.headers);
         let (name, tail) = match admitted.and_then(|(caller, path)| Ok((caller.server(path.name)?, path.tail))) {
             Ok(admitted) => admitted,
@@ -138,27 +147,27 @@ impl Proxy {
             let problem = everfresh_application::AppError::NoSuchServer(name.into_owned());
             return plain(&Refusal::of(problem.into()), readable(&head.method, body).await.as_ref());
         };
-        let target = unsupported(&head.method, &head.headers)
-            .map_or_else(|| self.target(&prepared, &head.method, tail, head.uri.query()), Err);
-        let target = match target {
-            Ok(target) => target,
+        let path = head.uri.path();
+        let (place, query) = (&path[..path.len() - tail.len()], head.uri.query());
+        let span = span::of(&prepared.route.grant, &head.method, &head.headers);
+        let asked =
+            Admitted { began, prepared: &prepared, place, tail, query, method: head.method, headers: head.headers };
+        let response = self.serve_admitted(asked, body).instrument(span.clone()).await;
+        span::answered(&span, &response);
+        response
+    }
+
+    async fn serve_admitted(&self, asked: Admitted<'_>, body: Incoming) -> Response<ProxyBody> {
+        let Admitted { began, prepared, place, tail, query, method, headers } = asked;
+        let target = unsupported(&method, &headers).map_or_else(|| self.target(prepared, &method, tail, query), Err);
+        let uri = match target {
+            Ok(target) => target.into(),
             Err(problem) => return plain(&Refusal::of(problem), None),
         };
         // What an upstream sends must not run in a browser with the rights of our own page.
-        let is_shown = head.headers.get("sec-fetch-dest").is_some_and(|dest| dest != "empty");
-        let mut headers = head.headers;
-        headers::strip_request(&mut headers);
-        if head.method == Method::GET {
-            headers::keep_events_readable(&mut headers);
-        }
-        headers.insert(HOST, prepared.url.host.clone());
-        for (name, value) in &prepared.headers {
-            headers.insert(name, value.clone());
-        }
-        let place = &head.uri.path()[..head.uri.path().len() - tail.len()];
+        let is_shown = headers.get(&SEC_FETCH_DEST).is_some_and(|dest| dest != "empty");
         let is_to_endpoint = endpoint::is_sealed(tail);
-        let (method, uri) = (head.method, target.into());
-        let outgoing = Outgoing { prepared: &prepared, place, is_to_endpoint, method, uri, headers };
+        let outgoing = Outgoing { prepared, place, is_to_endpoint, method, uri, headers };
         let mut clocked = Clocked::default();
         let mut response = self.forward(&outgoing, body, &mut clocked).await;
         if is_shown {
@@ -199,6 +208,7 @@ impl Proxy {
                 .filter(|(name, _)| is_configurable(name))
                 .collect(),
             counters: Counters::of(name),
+            upstream: self.pool.upstream(&route.settings),
             route,
         });
         all.retain(|name, _| self.shared.access.route(name).is_some());
@@ -266,16 +276,16 @@ impl Proxy {
         clocked: &mut Clocked,
     ) -> Result<Response<ResponseBody>, Refusal> {
         let (access, route) = (&self.shared.access, &outgoing.prepared.route);
-        let server = &route.settings;
+        let upstream = &outgoing.prepared.upstream;
         let request = |body| outgoing.request(access, bearer, body);
         let not_proven = |error: ProofError| not_proven(route, &error);
         let began = Instant::now();
-        let mut result = self.pool.send(server, request(body).map_err(not_proven)?, false).await;
+        let mut result = self.pool.send(upstream, request(body).map_err(not_proven)?, false).await;
         if let Err(SendError::Broken { sent, reused: true, .. }) = &result
             && (!sent || outgoing.method.is_idempotent())
             && let Some(whole) = copy.complete(REPLAY_MAX).await
         {
-            result = self.pool.send(server, request(RequestBody::known(whole)).map_err(not_proven)?, true).await;
+            result = self.pool.send(upstream, request(RequestBody::known(whole)).map_err(not_proven)?, true).await;
         }
         clocked.0 += began.elapsed();
         let grant = &route.grant;
@@ -387,6 +397,19 @@ impl Outgoing<'_> {
         Some(Asked { place: self.place.to_owned(), target: target.clone() })
     }
 
+    /// The headers of the request but for its token.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = headers::passing(&self.headers);
+        if self.method == Method::GET {
+            headers::keep_events_readable(&mut headers);
+        }
+        headers.insert(HOST, self.prepared.url.host.clone());
+        for (name, value) in &self.prepared.headers {
+            headers.insert(name, value.clone());
+        }
+        headers
+    }
+
     /// The request with its token, and a proof of its own where the token needs one.
     fn request(
         &self,
@@ -397,7 +420,7 @@ impl Outgoing<'_> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
-        request.headers_mut().clone_from(&self.headers);
+        *request.headers_mut() = self.headers();
         if let Some(bearer) = bearer {
             request.headers_mut().insert(AUTHORIZATION, bearer.authorization.clone());
             if bearer.is_bound() {

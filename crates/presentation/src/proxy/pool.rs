@@ -4,11 +4,10 @@
 //! body that is passed on. No task of its own, no wake-up between tasks; in the pool nobody drives
 //! it, and whether it is still good is seen when it is taken out.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -46,6 +45,10 @@ struct Connection {
 struct Moment(Instant, Timestamp);
 
 impl Moment {
+    fn now(access: &Access) -> Self {
+        Self(Instant::now(), access.now())
+    }
+
     fn is_long_ago(self, now: Self) -> bool {
         now.0.duration_since(self.0).max(now.1.since(self.1)) >= IDLE_LIFETIME
     }
@@ -61,99 +64,89 @@ pub(super) enum SendError {
 }
 
 /// The idle connections of one thread to one upstream, boxed: they move from hand to hand.
-#[derive(Default)]
 #[expect(clippy::vec_box, reason = "a connection is most of a kilobyte, and travels with every answer")]
-struct Idle(Mutex<Vec<Box<Connection>>>);
+struct Idle {
+    connections: Mutex<Vec<Box<Connection>>>,
+    access: Access,
+}
 
-/// By the address of the settings, with proof that it is still theirs.
-type IdleByServer = HashMap<usize, (Weak<ServerSettings>, Arc<Idle>)>;
+/// An upstream as its settings say, and the connections of one thread to it.
+pub(super) struct Upstream {
+    server: Arc<ServerSettings>,
+    idle: Arc<Idle>,
+}
 
-/// All idle connections of one thread.
+/// How one thread reaches its upstreams.
 pub(super) struct Pool {
     access: Access,
     dialer: Arc<dyn Dialer>,
-    idle: Mutex<IdleByServer>,
+    all: Mutex<Vec<Weak<Idle>>>,
 }
 
 impl Pool {
     pub(super) fn new(access: Access, dialer: Arc<dyn Dialer>) -> Self {
-        Self { access, dialer, idle: Mutex::default() }
+        Self { access, dialer, all: Mutex::default() }
     }
 
-    fn now(&self) -> Moment {
-        Moment(Instant::now(), self.access.now())
-    }
-
-    /// The idle connections to `server`: settings that change are another server's.
-    fn idle(&self, server: &Arc<ServerSettings>) -> Arc<Idle> {
-        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = Arc::as_ptr(server) as usize;
-        if let Some((owner, idle)) = all.get(&key)
-            && owner.strong_count() > 0
-        {
-            return Arc::clone(idle);
-        }
-        all.retain(|_, (owner, _)| owner.strong_count() > 0);
-        let idle = Arc::new(Idle::default());
-        all.insert(key, (Arc::downgrade(server), Arc::clone(&idle)));
-        idle
+    /// Another upstream, without connections yet. They end with it.
+    pub(super) fn upstream(&self, server: &Arc<ServerSettings>) -> Upstream {
+        let idle = Arc::new(Idle { connections: Mutex::default(), access: self.access.clone() });
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|idle| idle.strong_count() > 0);
+        all.push(Arc::downgrade(&idle));
+        Upstream { server: Arc::clone(server), idle }
     }
 
     /// Closes connections that nobody used for long. To be called now and then.
     pub(super) fn sweep(&self) {
-        let now = self.now();
-        let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, idle) in all.values() {
-            let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
-            connections.retain(|connection| !connection.idle_since.is_long_ago(now));
-        }
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).for_each(|idle| idle.sweep());
     }
 
     /// Sends one request and returns the head of its answer. `fresh` avoids idle connections.
     pub(super) async fn send(
         &self,
-        server: &Arc<ServerSettings>,
+        upstream: &Upstream,
         request: Request<RequestBody>,
         fresh: bool,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let idle = self.idle(server);
-        let kept = if fresh { None } else { take(&idle, self.now()) };
+        let kept = if fresh { None } else { upstream.idle.take() };
         let connection = match kept {
             Some(connection) => connection,
-            None => self.dial(server).await.map_err(SendError::Unreachable)?,
+            None => self.dial(&upstream.server).await.map_err(SendError::Unreachable)?,
         };
-        self.exchange(connection, request, &idle).await
+        exchange(connection, request, &upstream.idle).await
     }
 
     async fn dial(&self, server: &ServerSettings) -> io::Result<Box<Connection>> {
         let io = TokioIo::new(self.dialer.dial(server).await?);
         let (sender, driver) = http1::Builder::new().handshake(io).await.map_err(io::Error::other)?;
-        Ok(Box::new(Connection { sender, driver: Some(driver), reused: false, idle_since: self.now() }))
+        let idle_since = Moment::now(&self.access);
+        Ok(Box::new(Connection { sender, driver: Some(driver), reused: false, idle_since }))
     }
+}
 
-    async fn exchange(
-        &self,
-        mut connection: Box<Connection>,
-        request: Request<RequestBody>,
-        idle: &Arc<Idle>,
-    ) -> Result<Response<ResponseBody>, SendError> {
-        let reused = connection.reused;
-        let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
-        let response = std::future::poll_fn(|cx| {
-            // The driver's own end shows up as the answer's error.
-            goes_on(&mut connection.driver, cx);
-            answer.as_mut().poll(cx)
-        })
-        .await;
-        match response {
-            Ok(response) => {
-                let (idle, access) = (Arc::downgrade(idle), self.access.clone());
-                Ok(response.map(|body| ResponseBody { body, connection: Some(connection), idle, access }))
-            }
-            Err(mut error) => {
-                let sent = error.take_message().is_none();
-                Err(SendError::Broken { cause: error.into_error(), sent, reused })
-            }
+async fn exchange(
+    mut connection: Box<Connection>,
+    request: Request<RequestBody>,
+    idle: &Arc<Idle>,
+) -> Result<Response<ResponseBody>, SendError> {
+    let reused = connection.reused;
+    let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
+    let response = std::future::poll_fn(|cx| {
+        // The driver's own end shows up as the answer's error.
+        goes_on(&mut connection.driver, cx);
+        answer.as_mut().poll(cx)
+    })
+    .await;
+    match response {
+        Ok(response) => {
+            let idle = Arc::downgrade(idle);
+            Ok(response.map(|body| ResponseBody { body, connection: Some(connection), idle }))
+        }
+        Err(mut error) => {
+            let sent = error.take_message().is_none();
+            Err(SendError::Broken { cause: error.into_error(), sent, reused })
         }
     }
 }
@@ -169,18 +162,39 @@ fn goes_on(driver: &mut Option<Driver>, cx: &mut Context<'_>) -> bool {
     driver.is_some()
 }
 
-/// An idle connection that is still good.
-fn take(idle: &Idle, now: Moment) -> Option<Box<Connection>> {
-    let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut nobody = Context::from_waker(std::task::Waker::noop());
-    while let Some(mut connection) = connections.pop() {
-        let open = goes_on(&mut connection.driver, &mut nobody);
-        if open && !connection.idle_since.is_long_ago(now) && connection.sender.is_ready() {
-            connection.reused = true;
-            return Some(connection);
+impl Idle {
+    #[expect(clippy::vec_box, reason = "as the field")]
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<Connection>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that is still good.
+    fn take(&self) -> Option<Box<Connection>> {
+        let mut connections = self.lock();
+        let mut nobody = Context::from_waker(std::task::Waker::noop());
+        while let Some(mut connection) = connections.pop() {
+            let open = goes_on(&mut connection.driver, &mut nobody);
+            if open && !connection.idle_since.is_long_ago(Moment::now(&self.access)) && connection.sender.is_ready() {
+                connection.reused = true;
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, where there is room.
+    fn put(&self, mut connection: Box<Connection>) {
+        let mut connections = self.lock();
+        if connections.len() < IDLE_MAX {
+            connection.idle_since = Moment::now(&self.access);
+            connections.push(connection);
         }
     }
-    None
+
+    fn sweep(&self) {
+        let now = Moment::now(&self.access);
+        self.lock().retain(|connection| !connection.idle_since.is_long_ago(now));
+    }
 }
 
 /// An upstream's body, passed on as it comes. At its end the connection goes back to the pool;
@@ -189,21 +203,17 @@ pub(super) struct ResponseBody {
     body: Incoming,
     connection: Option<Box<Connection>>,
     idle: Weak<Idle>,
-    access: Access,
 }
 
 impl ResponseBody {
     fn give_back(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let mut nobody = Context::from_waker(std::task::Waker::noop());
-        if !goes_on(&mut connection.driver, &mut nobody) || !connection.sender.is_ready() {
-            return;
-        }
-        let Some(idle) = self.idle.upgrade() else { return };
-        let mut connections = idle.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if connections.len() < IDLE_MAX {
-            connection.idle_since = Moment(Instant::now(), self.access.now());
-            connections.push(connection);
+        if goes_on(&mut connection.driver, &mut nobody)
+            && connection.sender.is_ready()
+            && let Some(idle) = self.idle.upgrade()
+        {
+            idle.put(connection);
         }
     }
 }

@@ -15,6 +15,7 @@ mod keys;
 mod logins;
 mod reference;
 mod refusals;
+mod spans;
 mod streams;
 mod stub;
 mod transparency;
