@@ -17,9 +17,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap_complete::ArgValueCandidates;
 use everfresh_domain::GrantId;
 
 use crate::cli::{Global, Output};
+use crate::completion;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::paths::Paths;
@@ -38,7 +40,7 @@ pub(crate) struct Connect {
     #[arg(value_parser = client_ids())]
     client: Option<String>,
     /// Servers, as NAME or NAME@ACCOUNT.
-    #[arg(conflicts_with = "all", value_name = "NAME")]
+    #[arg(conflicts_with = "all", value_name = "NAME", add = ArgValueCandidates::new(completion::names))]
     names: Vec<String>,
     /// All servers.
     #[arg(long, requires = "client")]
