@@ -6,6 +6,9 @@ use everfresh_e2e::{Daemon, Ran, World, until};
 use everfresh_testkit::provider::Fault;
 use serde_json::Value;
 
+/// A configuration whose address is free, whoever else has the default one.
+const ANY_PORT: &str = "listen = \"127.0.0.1:0\"";
+
 async fn doctor(world: &World, arguments: &[&str]) -> (Ran, Value) {
     let ran = world.run(&[&["doctor", "-o", "json"], arguments].concat()).await;
     let report = ran.json();
@@ -97,6 +100,7 @@ async fn a_provider_that_cannot_be_asked_is_told_though_the_server_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_not_the_daemons_is_found_and_so_is_one_that_cannot_be_read() {
     let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.configure(ANY_PORT);
     let daemon = world.daemon().await;
     let file = world.folder().join("data/local-key");
     std::fs::write(&file, "00".repeat(32)).unwrap();
@@ -116,6 +120,7 @@ async fn a_key_that_is_not_the_daemons_is_found_and_so_is_one_that_cannot_be_rea
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_daemon_the_same_is_checked_from_here() {
     let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.configure(ANY_PORT);
     let daemon = world.daemon().await;
     world.log_in(&daemon, "demo").await;
     daemon.kill().await;
@@ -146,7 +151,7 @@ async fn what_is_wrong_here_has_its_exit_code_and_the_rest_is_checked_all_the_sa
     let (ran, report) = doctor(&world, &[]).await;
     assert_eq!(ran.code, 2, "{report}");
     expect(&report, None, &[("store", "skipped"), ("daemon", "warning")]);
-    world.configure("");
+    world.configure(ANY_PORT);
     std::fs::write(world.folder().join("data/master.key"), "00".repeat(32)).unwrap();
     let (ran, report) = doctor(&world, &[]).await;
     assert_eq!(ran.code, 7, "{report}");
@@ -156,6 +161,7 @@ async fn what_is_wrong_here_has_its_exit_code_and_the_rest_is_checked_all_the_sa
 #[tokio::test(flavor = "multi_thread")]
 async fn another_everfresh_on_the_same_data_and_a_foreign_port_are_found() {
     let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.configure(ANY_PORT);
     let daemon = world.daemon().await;
     // Nobody can know where it is.
     std::fs::remove_file(world.folder().join("data/daemon.json")).unwrap();
