@@ -1,10 +1,9 @@
 //! The command line as people and programs meet it: documents of their schemas, errors with the next
-//! step, completions, manual pages, progress.
+//! step, manual pages, progress.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use everfresh_e2e::daemon::{binary, command};
+use everfresh_e2e::daemon::{binary, command, plain};
 use everfresh_e2e::{Terminal, World};
 use everfresh_testkit::provider::Fault;
 use serde_json::{Value, json};
@@ -44,11 +43,13 @@ async fn what_is_printed_as_json_is_what_its_schema_says() {
     daemon.run(&["add", "other", "https://mcp.invalid/mcp", "--no-login"]).await.expect(0);
     world.provider.with(|model| model.switches.fault = Some(Fault::Html));
     daemon.run(&["refresh", "demo"]).await.expect(4);
-    let shapes: [(&str, &[&str]); 6] = [
+    let shapes: [(&str, &[&str]); 8] = [
         ("list", &["list", "-o", "json"]),
         ("show", &["show", "demo", "-o", "json"]),
         ("show", &["show", "other", "-o", "json"]),
         ("journal", &["journal", "demo", "-o", "json"]),
+        ("refresh", &["refresh", "demo", "-o", "json"]),
+        ("refresh", &["refresh", "other", "-o", "json"]),
         ("token", &["token", "demo", "-o", "json"]),
         ("doctor", &["doctor", "-o", "json"]),
     ];
@@ -70,7 +71,7 @@ async fn an_error_says_what_to_do_next() {
     let daemon = world.daemon().await;
     world.log_in(&daemon, "demo").await;
     daemon.run(&["add", "other", "https://mcp.invalid/mcp", "--no-login"]).await.expect(0);
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["show", "dmeo"], 5, "did you mean demo?"),
         (&["doctor", "dem"], 5, "did you mean demo?"),
         (&["token", "nobody"], 5, "`everfresh list` shows those there are"),
@@ -79,6 +80,8 @@ async fn an_error_says_what_to_do_next() {
         (&["login", "other"], 4, "everfresh doctor other looks closer"),
         (&["add", "demo", "https://mcp.invalid", "--no-login"], 1, "everfresh remove demo"),
         (&["disable", "demo@work"], 2, "name the server: demo"),
+        (&["show", "demo@"], 5, "did you mean demo?"),
+        (&["show", ""], 5, "\"\" is no name of a login"),
     ];
     for (arguments, code, words) in cases {
         let ran = daemon.run(arguments).await;
@@ -139,49 +142,6 @@ async fn colours_are_for_terminals_that_want_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shells_complete_the_names_of_servers_with_and_without_a_daemon() {
-    let world = World::with_lifetime(Duration::from_secs(600)).await;
-    world.configure("[servers.from-file]\nurl = \"https://mcp.invalid/mcp\"\n");
-    let daemon = world.daemon().await;
-    daemon.run(&["add", "linear", "https://mcp.invalid/mcp", "--no-login"]).await.expect(0);
-    let config = world.folder().join("config.toml");
-    let data = world.folder().join("data");
-    let asked = async |word: &str| {
-        let mut asking = command(world.folder());
-        // As the script for bash asks: the words of the line, and which of them is completed.
-        let words =
-            ["everfresh", "--config", config.to_str().unwrap(), "--data-dir", data.to_str().unwrap(), "show", word];
-        asking.env("EVERFRESH_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "6").env("_CLAP_COMPLETE_COMP_TYPE", "9");
-        asking.env("_CLAP_COMPLETE_SPACE", "true").env("_CLAP_IFS", "\n").arg("--").args(words);
-        let output = asking.output().await.unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert!(asked("").await.contains("linear") && asked("").await.contains("from-file"), "{}", asked("").await);
-    assert_eq!(asked("lin").await.trim(), "linear");
-    daemon.kill().await;
-    assert_eq!(asked("lin").await.trim(), "linear");
-    assert_eq!(asked("from").await.trim(), "from-file");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn completion_scripts_are_what_their_shells_can_read() {
-    let world = World::with_lifetime(Duration::from_secs(600)).await;
-    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
-        let script = world.run(&["completions", shell]).await.expect(0).stdout;
-        assert!(script.contains("EVERFRESH_COMPLETE"), "{shell}: {script}");
-        let path = world.folder().join(shell);
-        std::fs::write(&path, &script).unwrap();
-        match std::process::Command::new(shell).arg(check).arg(&path).stderr(Stdio::piped()).output() {
-            Ok(read) => assert!(read.status.success(), "{shell}: {read:?}"),
-            Err(_) => println!("command line: there is no {shell} here, so its script was not read by it"),
-        }
-    }
-    for shell in ["elvish", "powershell"] {
-        assert!(world.run(&["completions", shell]).await.expect(0).stdout.contains("everfresh"), "{shell}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn every_command_has_a_manual_page_that_is_well_formed() {
     let world = World::with_lifetime(Duration::from_secs(600)).await;
     let folder = world.folder().join("man");
@@ -211,4 +171,129 @@ async fn a_reader_that_leaves_early_is_no_error() {
         let ran = ran.unwrap();
         assert!(!String::from_utf8_lossy(&ran.stderr).contains("panicked"), "{arguments}: {ran:?}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_could_not_be_written_is_an_error() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    for arguments in [["schema", "list"], ["completions", "bash"], ["explain", "login_required"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let asked =
+            command(world.folder()).args(arguments).stdout(full).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let ran = asked.wait_with_output().await.unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.code() == Some(1) && said.contains("could not be written to stdout"), "{ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_usage_error_speaks_of_what_was_typed_alone() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    for arguments in [["show"].as_slice(), &["list", "--watch", "--check"], &["key"]] {
+        let mut asked = plain(binary());
+        asked.args(arguments).env("HOME", world.folder()).env("BROWSER", "firefox").env("EVERFRESH_LOG", "info");
+        let ran = asked.env("EVERFRESH_DATA_DIR", world.folder()).output().await.unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        let usage = said.lines().find(|line| line.contains("Usage: everfresh"));
+        let usage = usage.unwrap_or_else(|| panic!("{arguments:?}: {said}"));
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(!["--browser-cmd", "--data-dir", "--log-level"].iter().any(|name| usage.contains(name)), "{usage}");
+    }
+    for limit in ["0", "-1"] {
+        let ran = world.run(&["journal", "demo", "--limit", limit]).await.expect(2);
+        assert!(ran.stderr.contains("is not in 1.."), "{ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_nobody_keeps_fresh_is_told_to_be_that() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.run(&["list", "--check"]).await.expect(0);
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    daemon.run(&["list", "--check"]).await.expect(0);
+    for command in ["show", "url"] {
+        let ran = daemon.run(&[command, "demo"]).await.expect(0);
+        assert!(!ran.stderr.contains("everfresh serve"), "{ran:?}");
+    }
+    assert_eq!(daemon.stop().await, 0);
+    world.run(&["list", "--check"]).await.expect(6);
+    for command in ["show", "url"] {
+        let ran = world.run(&[command, "demo"]).await.expect(0);
+        assert!(ran.stderr.contains("everfresh serve"), "{ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_hangs_is_told_to_hang_and_not_to_be_another_one() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    let daemon = world.daemon().await;
+    let pid = daemon.pid().to_string();
+    let signal =
+        |name: &str| assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    signal("-STOP");
+    let (listed, ready, checked) =
+        tokio::join!(daemon.run(&["list"]), daemon.run(&["ready"]), daemon.run(&["doctor", "-o", "json"]));
+    signal("-CONT");
+    assert!(listed.code == 6 && listed.stderr.contains(&format!("its process {pid} still has")), "{listed:?}");
+    assert!(ready.code == 6 && ready.stderr.contains("it has ended without a word, or hangs"), "{ready:?}");
+    let report = checked.expect(6).json();
+    let checks = report["checks"].as_array().unwrap();
+    let result = |name: &str| checks.iter().find(|check| check["check"] == name).unwrap()["result"].as_str().unwrap();
+    let results = ["daemon", "port", "local key", "store", "master key"].map(result);
+    assert_eq!(results, ["failed", "skipped", "ok", "skipped", "skipped"], "{report}");
+    daemon.run(&["list"]).await.expect(0);
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_the_one_that_has_the_data_folder() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.run(&["add", "demo", &world.upstream.url(), "--no-login"]).await.expect(0);
+    let lock = std::fs::File::options().read(true).write(true).open(world.folder().join("data/lock")).unwrap();
+    lock.try_lock().unwrap();
+    let waiting = Terminal::start(world.folder(), (100, 24), &[], &["list"]).await;
+    waiting.expect_after(0, "waiting for the everfresh that has the data folder").await;
+    drop(lock);
+    let (code, drawn) = waiting.ended().await;
+    assert!(code == 0 && drawn.contains("Login required"), "{drawn}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_a_url_is_refused_and_repeated_nowhere() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    let daemon = world.daemon().await;
+    let ran = daemon.run(&["add", "demo", "https://ann:hunter2@mcp.invalid/mcp", "--no-login"]).await.expect(2);
+    assert!(ran.stderr.contains("a password in it") && !ran.stderr.contains("hunter2"), "{ran:?}");
+    daemon.run(&["show", "demo"]).await.expect(5);
+    daemon.kill().await;
+    world.configure("[servers.demo]\nurl = \"https://ann:hunter2@mcp.invalid/mcp\"\n");
+    let ran = world.run(&["list"]).await.expect(2);
+    assert!(ran.stderr.contains("servers.demo.url has") && !ran.stderr.contains("hunter2"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_day_of_a_login_is_one_line_as_the_terminal_can_show_it() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    let daemon = world.daemon().await;
+    world.log_in(&daemon, "demo").await;
+    let last_sign = |text: &str| {
+        let line = text.lines().skip_while(|line| !line.contains("Last 24 h (")).nth(1).map(str::trim_end);
+        line.and_then(|line| line.chars().last())
+    };
+    let piped = daemon.run(&["show", "demo"]).await.expect(0).stdout;
+    assert!(last_sign(&piped) == Some('=') && piped.is_ascii(), "{piped}");
+    let cases: [(&[(&str, &str)], char); 3] = [
+        (&[("NO_COLOR", "1"), ("LANG", "C.UTF-8")], '▄'),
+        (&[("NO_COLOR", "1"), ("LANG", "C")], '='),
+        (&[("TERM", "dumb"), ("LANG", "C.UTF-8")], '='),
+    ];
+    for (variables, sign) in cases {
+        let (code, drawn) = Terminal::start(world.folder(), (40, 24), variables, &["show", "demo"]).await.ended().await;
+        assert_eq!((code, last_sign(&drawn)), (0, Some(sign)), "{variables:?}: {drawn}");
+        let own = drawn.lines().filter(|line| !line.contains("pid="));
+        assert!(own.map(|line| line.trim_end().chars().count()).max() <= Some(40), "{drawn}");
+    }
+    daemon.kill().await;
 }

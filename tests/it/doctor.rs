@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use everfresh_e2e::{Daemon, Ran, World};
+use everfresh_e2e::{Daemon, Ran, World, until};
 use everfresh_testkit::provider::Fault;
 use serde_json::Value;
+
+/// A configuration whose address is free, whoever else has the default one.
+const ANY_PORT: &str = "listen = \"127.0.0.1:0\"";
 
 async fn doctor(world: &World, arguments: &[&str]) -> (Ran, Value) {
     let ran = world.run(&[&["doctor", "-o", "json"], arguments].concat()).await;
@@ -84,8 +87,41 @@ async fn a_server_that_refuses_the_token_and_a_provider_that_is_gone_are_told_ap
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_cannot_be_asked_is_told_though_the_server_answers() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    let daemon = world.daemon().await;
+    let add = ["add", "lost", &world.upstream.url(), "--issuer", "http://127.0.0.1:9", "--no-login"];
+    daemon.run(&add).await.expect(0);
+    let (_, report) = doctor(&world, &["lost"]).await;
+    let found = [("server", "ok"), ("provider", "failed"), ("token endpoint", "skipped"), ("client", "skipped")];
+    expect(&report, Some("lost"), &found);
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_the_daemons_is_found_and_so_is_one_that_cannot_be_read() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.configure(ANY_PORT);
+    let daemon = world.daemon().await;
+    let file = world.folder().join("data/local-key");
+    std::fs::write(&file, "00".repeat(32)).unwrap();
+    let (ran, report) = doctor(&world, &[]).await;
+    assert_eq!(ran.code, 8, "{report}");
+    expect(&report, None, &[("daemon", "ok"), ("port", "ok"), ("local key", "failed")]);
+    let unsaid = ["version", "ready", "store", "master key", "clock"];
+    expect(&report, None, &unsaid.map(|check| (check, "skipped")));
+    daemon.kill().await;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let (ran, report) = doctor(&world, &[]).await;
+    assert_eq!(ran.code, 7, "{report}");
+    expect(&report, None, &[("local key", "failed")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_daemon_the_same_is_checked_from_here() {
     let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.configure(ANY_PORT);
     let daemon = world.daemon().await;
     world.log_in(&daemon, "demo").await;
     daemon.kill().await;
@@ -109,11 +145,14 @@ async fn what_is_wrong_here_has_its_exit_code_and_the_rest_is_checked_all_the_sa
     assert_eq!(ran.code, 2, "{report}");
     expect(&report, None, &[("configuration", "failed"), ("daemon", "ok")]);
     expect(&report, Some("demo"), &[("login", "ok"), ("answer", "ok")]);
+    let refused = || async { (daemon.run(&["ready"]).await.code == 1).then_some(()) };
+    until("the daemon has seen it", Duration::from_secs(20), refused).await;
+    expect(&doctor(&world, &[]).await.1, None, &[("ready", "failed")]);
     daemon.kill().await;
     let (ran, report) = doctor(&world, &[]).await;
     assert_eq!(ran.code, 2, "{report}");
     expect(&report, None, &[("store", "skipped"), ("daemon", "warning")]);
-    world.configure("");
+    world.configure(ANY_PORT);
     std::fs::write(world.folder().join("data/master.key"), "00".repeat(32)).unwrap();
     let (ran, report) = doctor(&world, &[]).await;
     assert_eq!(ran.code, 7, "{report}");
@@ -123,6 +162,7 @@ async fn what_is_wrong_here_has_its_exit_code_and_the_rest_is_checked_all_the_sa
 #[tokio::test(flavor = "multi_thread")]
 async fn another_everfresh_on_the_same_data_and_a_foreign_port_are_found() {
     let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.configure(ANY_PORT);
     let daemon = world.daemon().await;
     // Nobody can know where it is.
     std::fs::remove_file(world.folder().join("data/daemon.json")).unwrap();

@@ -5,6 +5,8 @@
 
 mod bad_input;
 mod command_line;
+#[cfg(unix)]
+mod completion;
 mod connect;
 mod connect_keys;
 mod corporate;

@@ -238,6 +238,7 @@ async fn a_service_is_installed_brought_up_to_date_and_removed_with_nothing_lost
     let moved = home.run(&["service", "install"]).await.expect(0);
     assert!(moved.stdout.contains("brought up to date"), "{moved:?}");
     assert!(home.unit().contains(&home.listen) && !home.unit().contains(&before));
+    assert_eq!(home.status(0).await["daemon"]["base_url"], format!("http://{}", home.listen));
 
     let restarted = home.run(&["service", "restart"]).await.expect(0);
     assert!(restarted.stdout.contains("stopped\nit runs at"), "{restarted:?}");
@@ -262,6 +263,47 @@ async fn a_dry_run_shows_the_unit_and_changes_nothing() {
     assert!(!home.calls().contains("--user start") && !home.calls().contains("enable"), "{}", home.calls());
     let agent = home.run(&["service", "install", "--dry-run", "--manager", "launchd"]).await.expect(0);
     assert!(agent.stdout.contains("LaunchAgents/everfresh.plist") && agent.stdout.contains("<plist"), "{agent:?}");
+    let refused = home.run(&["service", "install", "--dry-run", "--manager", "launchd", "--socket"]).await.expect(2);
+    assert!(refused.stderr.contains("--socket is for systemd"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_way_of_a_service_is_told_before_it_is_started() {
+    let home = Home::new().await;
+    let taken = std::net::TcpListener::bind(&home.listen).unwrap();
+    let ran = home.run(&["service", "install"]).await.expect(1);
+    assert!(ran.stderr.contains("in use by another program"), "{ran:?}");
+    assert!(!home.calls().contains("--user start"), "{}", home.calls());
+    drop(taken);
+    let ran = home.run_with(&[("FAKE_SYSTEMD_FAILS", "start")], &["service", "start"]).await.expect(1);
+    assert!(ran.stderr.contains("its log: journalctl --user"), "{ran:?}");
+    home.run(&["service", "start"]).await.expect(0);
+    home.status(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_not_installed_is_told_to_be_that() {
+    let home = Home::new().await;
+    for command in ["start", "stop", "restart"] {
+        let ran = home.run(&["service", command]).await.expect(1);
+        assert!(ran.stderr.contains("not installed: everfresh service install"), "{command}: {ran:?}");
+    }
+    let ran = home.run(&["service", "uninstall"]).await.expect(0);
+    assert!(ran.stdout.contains("it is not installed"), "{ran:?}");
+    assert!(home.calls().lines().all(|call| call.contains(" show ")), "nothing is done: {}", home.calls());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_not_ready_is_not_well() {
+    let home = Home::new().await;
+    home.run(&["service", "install"]).await.expect(0);
+    home.world.configure("listen = 7");
+    let told = || async {
+        let ran = home.run(&["service", "status"]).await;
+        (ran.code == 1).then_some(ran)
+    };
+    let (ran, _) = until("the broken configuration is told", LIMIT, told).await;
+    assert!(ran.stdout.contains("not ready\n") && ran.stdout.contains("the configuration has one error"), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,6 +328,13 @@ async fn without_systemd_it_is_said_what_to_do() {
     let ran = home.run_with(&[("FAKE_SYSTEMD_GONE", "1")], &["service", "install"]).await.expect(1);
     assert!(ran.stderr.contains("systemd does not run for this user") && ran.stderr.contains("wsl.conf"), "{ran:?}");
     assert_eq!(home.unit(), "", "nothing is written");
+    let status = ["service", "status", "-o", "json"];
+    home.run_with(&[("FAKE_SYSTEMD_GONE", "1")], &status).await.expect(1);
+    // There may be a daemon all the same.
+    let daemon = home.world.daemon().await;
+    let seen = home.run_with(&[("FAKE_SYSTEMD_GONE", "1")], &status).await.expect(6).json();
+    assert_eq!((&seen["daemon"]["ready"], &seen["daemon"]["is_service"]), (&Value::Bool(true), &Value::Bool(false)));
+    daemon.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,4 +375,14 @@ async fn what_windows_starts_keeps_the_daemon_running() {
     assert!(timeout(LIMIT, keeper.wait()).await.unwrap().unwrap().success());
     let gone = || async { (!Path::new(&format!("/proc/{second}")).exists()).then_some(()) };
     until("the daemon ends with its keeper", LIMIT, gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_windows_starts_ends_where_the_configuration_is_wrong() {
+    let world = World::with_lifetime(Duration::from_secs(600)).await;
+    world.configure("listen = 7");
+    let ran = world.run(&["service", "run"]).await.expect(2);
+    assert!(ran.stderr.contains("daemon.log"), "{ran:?}");
+    let log = std::fs::read_to_string(world.folder().join("data/daemon.log")).unwrap();
+    assert!(log.contains("listen must be a text"), "{log}");
 }

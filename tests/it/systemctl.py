@@ -70,6 +70,9 @@ if os.environ.get("FAKE_SYSTEMD_GONE"):
     print("Failed to connect to bus: No medium found", file=sys.stderr)
     sys.exit(1)
 words = [word for word in arguments if not word.startswith("-")]
+if words[0] == os.environ.get("FAKE_SYSTEMD_FAILS"):
+    print("Job for everfresh.service failed.", file=sys.stderr)
+    sys.exit(1)
 match words:
     case ["show", *_]:
         show()

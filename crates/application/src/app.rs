@@ -532,7 +532,16 @@ impl Application {
 
 fn check_url(url: &str) -> Result<(), AppError> {
     match origin_of(url) {
+        // It would be shown wherever the URL is: not even the refusal repeats it.
+        Some(_) if has_userinfo(url) => Err(AppError::Invalid(
+            "the URL has a user name or a password in it; leave that out, the login takes its place".to_owned(),
+        )),
         Some(_) => Ok(()),
         None => Err(AppError::Invalid(format!("{url:?} is not an http or https URL with a host"))),
     }
+}
+
+fn has_userinfo(url: &str) -> bool {
+    let uri = url.parse::<http::Uri>();
+    uri.is_ok_and(|uri| uri.authority().is_some_and(|authority| authority.as_str().contains('@')))
 }

@@ -98,14 +98,14 @@ pub(crate) enum Command {
     Journal(Journal),
     /// Make one attempt now, and wait for its result.
     #[command(after_help = help::REFRESH)]
-    Refresh(Name),
+    Refresh(Refresh),
     /// Print a valid access token, refreshing first if needed.
     #[command(after_help = help::TOKEN)]
     Token(Token),
     /// Answer git, as a credential helper.
     GitCredential(GitCredential),
     /// Local keys: the full one, and limited ones for programs that need less.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Key(Key),
     /// Print how a client reaches a server.
     #[command(after_help = help::URL)]
@@ -119,12 +119,12 @@ pub(crate) enum Command {
     /// Open the page.
     Open(Open),
     /// Let the daemon run in the background, from login to logout.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Service(crate::service::Service),
     /// Say whether the daemon is ready to serve: by the exit code, for scripts and health checks.
     Ready(crate::service::ready::Ready),
     /// What is told without being asked: try it.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Notify(crate::commands::Notify),
     /// Move logins of other programs here, and set their copies aside.
     Import(Box<crate::import::Import>),
@@ -180,6 +180,16 @@ pub(crate) struct Url {
     /// Make a limited key by this name, and print the URL with it in place of the local key.
     #[arg(long = "for", value_name = "WHOM")]
     pub(crate) whom: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Refresh {
+    /// NAME or NAME@ACCOUNT.
+    #[arg(add = ArgValueCandidates::new(completion::names))]
+    pub(crate) name: String,
+    /// How to print it.
+    #[arg(short, long, default_value = "table")]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -327,7 +337,7 @@ pub(crate) struct List {
     /// Go on, live: redraw it on a terminal, else print a line for each change.
     #[arg(long, conflicts_with = "check")]
     pub(crate) watch: bool,
-    /// Exit with 10 if anything is unhealthy, with 11 if anything is degraded.
+    /// Exit with 10 if anything is unhealthy, with 11 if anything is degraded, with 6 if no daemon runs.
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -351,8 +361,8 @@ pub(crate) struct Journal {
     #[arg(short, long, default_value = "table")]
     pub(crate) output: Output,
     /// Attempts at most.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    pub(crate) limit: u32,
 }
 
 #[derive(Debug, Args)]

@@ -10,14 +10,17 @@ use everfresh_presentation::Server;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
 use crate::alive;
 use crate::cli::Global;
-use crate::compose;
+use crate::compose::{self, NotOpened, OpenStore};
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::loading;
 use crate::local_key;
+use crate::output::progress;
 use crate::paths::Paths;
 use crate::serve::DaemonFile;
 
@@ -26,6 +29,11 @@ const ALIVE: Duration = Duration::from_secs(3);
 
 /// Calls may wait for a refresh and its spacing.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long whoever has the store is waited for, and how long at first until it is looked again; then
+/// twice as long each time.
+const HELD_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// What a command needs an application in its own process for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +59,7 @@ pub(crate) struct Api {
 
 /// The daemon of this data folder, if one runs; where an address and a key are given, the one that is there.
 pub(crate) async fn running_daemon(global: &Global, paths: &Paths) -> Option<String> {
-    let told = std::fs::read(paths.daemon()).ok().and_then(|json| serde_json::from_slice::<DaemonFile>(&json).ok());
-    let base_url = match (global.listen, told) {
+    let base_url = match (global.listen, told(paths)) {
         (Some(address), _) => format!("http://{address}"),
         (None, Some(told)) => told.base_url,
         (None, None) => return None,
@@ -68,6 +75,22 @@ pub(crate) async fn running_daemon(global: &Global, paths: &Paths) -> Option<Str
 async fn answers(base_url: &str) -> bool {
     let alive = http_client().get(format!("{base_url}/healthz")).timeout(ALIVE).send().await;
     alive.is_ok_and(|answer| answer.status().is_success())
+}
+
+/// What the last daemon of this folder said of itself. One that ended by itself took it back.
+pub(crate) fn told(paths: &Paths) -> Option<DaemonFile> {
+    serde_json::from_slice(&std::fs::read(paths.daemon()).ok()?).ok()
+}
+
+/// What is known of a daemon that does not answer, after "the daemon".
+pub(crate) fn absence(paths: &Paths) -> String {
+    match told(paths) {
+        Some(told) => format!(
+            "does not answer at {}, where it was last (process {}): it has ended without a word, or hangs",
+            told.base_url, told.pid
+        ),
+        None => "does not run".to_owned(),
+    }
 }
 
 /// The daemon of this data folder and the key that it wants, if one runs.
@@ -103,6 +126,26 @@ async fn elsewhere(global: &Global, paths: &Paths) -> Result<(), Failure> {
     }
 }
 
+/// The failure where the one that has the store is the daemon, which does not answer.
+fn hanging(paths: &Paths, error: &NotOpened) -> Option<Failure> {
+    let told = holding_daemon(paths, error)?;
+    let text = format!(
+        "the daemon does not answer at {}, and its process {} still has {}: it hangs, or takes long to end. Try again in \
+         a moment; if that does not help, end that process and start it anew with: everfresh serve",
+        told.base_url,
+        told.pid,
+        paths.data.display()
+    );
+    Some(Failure::new(Exit::NoDaemon, text))
+}
+
+/// The daemon, if it is what has the store.
+pub(crate) fn holding_daemon(paths: &Paths, error: &NotOpened) -> Option<DaemonFile> {
+    let holder = error.holder()?;
+    // Where files that are locked cannot be read, nobody knows the process.
+    told(paths).filter(|told| holder.is_none_or(|pid| pid == told.pid.to_string()))
+}
+
 fn no_key(base_url: &str, paths: &Paths) -> Failure {
     let text = format!(
         "the daemon at {base_url} wants a local key, and there is none in {}: name that daemon's data folder with \
@@ -133,10 +176,33 @@ pub(crate) fn local_client() -> reqwest::ClientBuilder {
 }
 
 impl Api {
-    /// The running daemon's API, else one in this process that does what `need` says.
+    /// The running daemon's API, else one in this process that does what `need` says. Whoever has the
+    /// store is waited for: a daemon that is starting or ending, or another command.
     pub(crate) async fn open(global: &Global, paths: &Paths, need: Need) -> Result<Self, Failure> {
+        let mut held = match Self::try_open(global, paths, need).await? {
+            Ok(api) => return Ok(api),
+            Err(held) => held,
+        };
+        let until_free = async {
+            let deadline = Instant::now() + HELD_MAX;
+            let mut pause = PAUSE_MIN;
+            while Instant::now() + pause < deadline {
+                sleep(pause).await;
+                pause *= 2;
+                match Self::try_open(global, paths, need).await? {
+                    Ok(api) => return Ok(api),
+                    Err(still) => held = still,
+                }
+            }
+            Err(hanging(paths, &held).unwrap_or_else(|| held.into()))
+        };
+        progress::during("waiting for the everfresh that has the data folder", until_free).await
+    }
+
+    /// The same without waiting: where another process has the store, why.
+    async fn try_open(global: &Global, paths: &Paths, need: Need) -> Result<Result<Self, NotOpened>, Failure> {
         if let Some((base_url, key)) = daemon(global, paths).await? {
-            return Ok(Self { transport: Transport::Daemon { client: http_client(), base_url }, key });
+            return Ok(Ok(Self { transport: Transport::Daemon { client: http_client(), base_url }, key }));
         }
         elsewhere(global, paths).await?;
         let mut config = loading::load(paths, global)?;
@@ -144,11 +210,19 @@ impl Api {
             // No place for any attempt: whoever only looks sends nothing.
             config.policy.concurrency = 0;
         }
-        let store = compose::open_store(paths, &config)?;
-        let listeners = if need == Need::Login { compose::bind(&config)? } else { Vec::new() };
+        match compose::open_store(paths, &config) {
+            Ok(store) => Self::here(paths, &config, store, need).await.map(Ok),
+            Err(error) if error.holder().is_some() => Ok(Err(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An API in this process.
+    async fn here(paths: &Paths, config: &Config, store: OpenStore, need: Need) -> Result<Self, Failure> {
+        let listeners = if need == Need::Login { compose::bind(config)? } else { Vec::new() };
         let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
         let address = bound.unwrap_or(config.listen[0]);
-        let running = compose::start(paths, &config, store, address).await?;
+        let running = compose::start(paths, config, store, address).await?;
         let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
         let server = match listeners.is_empty() {
             true => None,
@@ -281,8 +355,8 @@ fn failure(base_url: &str, status: u16, problem: &Value) -> Failure {
             )
         } else {
             format!(
-                "the daemon at {base_url} wants another local key than the one in this data folder: it belongs to \
-                 another one. Name that with --data-dir, or another daemon with --listen"
+                "the daemon at {base_url} does not take the local key of this data folder: it runs on another one. Name \
+                 that with --data-dir, or another daemon with --listen"
             )
         };
         return Failure::new(exit, text);

@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 use clap_complete::env::{EnvCompleter, Shells};
 use clap_complete::{CompleteEnv, CompletionCandidate};
 use everfresh_infrastructure::store::recorded_names;
+use everfresh_presentation::help::sections;
 use serde_json::Value;
 
 use crate::cli::{Cli, Global};
@@ -19,6 +20,9 @@ use crate::paths::Paths;
 
 /// The variable by which the script says that it asks.
 const VARIABLE: &str = "EVERFRESH_COMPLETE";
+
+/// Has zsh complete at all, where nothing at its start has done so yet.
+const ZSH_READY: &str = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n";
 
 /// What a person waits for after the Tab key.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -38,7 +42,21 @@ pub(crate) fn script(shell: clap_complete::Shell) -> Result<Vec<u8>, Failure> {
     let mut script = Vec::new();
     let written = completer.write_registration(VARIABLE, "everfresh", "everfresh", "everfresh", &mut script);
     written.map_err(|error| Failure::new(Exit::Failed, format!("the script for {name}: {error}")))?;
+    if shell == clap_complete::Shell::Zsh {
+        // Behind the first line, by which zsh knows what a file on its search path completes.
+        let end = script.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        script.splice(end..end, ZSH_READY.bytes());
+    }
     Ok(script)
+}
+
+/// What there is to explain.
+pub(crate) fn topics() -> Vec<CompletionCandidate> {
+    let topics = sections().map(|section| {
+        let name = section.id.strip_prefix("exit-").unwrap_or(section.id);
+        CompletionCandidate::new(name).help(Some(section.words.into()))
+    });
+    topics.collect()
 }
 
 /// The names of all logins: the daemon's, else those of the configuration and the data folder.

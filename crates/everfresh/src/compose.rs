@@ -56,16 +56,38 @@ impl OpenStore {
     }
 }
 
-/// Opens the store of the data folder. What is wrong with it is exit code 7.
-pub(crate) fn open_store(paths: &Paths, config: &Config) -> Result<OpenStore, Failure> {
+/// Why there is no open store. As a failure, its exit code is 7.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotOpened {
+    /// The key is not to be had.
+    #[error(transparent)]
+    Key(#[from] CustodyError),
+    /// The store itself.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+}
+
+impl NotOpened {
+    /// Whether another process has it: this one, where that is known.
+    pub(crate) fn holder(&self) -> Option<Option<&str>> {
+        match self {
+            Self::Store(OpenError::Locked { pid, .. }) => Some(pid.as_deref()),
+            Self::Key(_) | Self::Store(_) => None,
+        }
+    }
+}
+
+impl From<NotOpened> for Failure {
+    fn from(error: NotOpened) -> Self {
+        Self::new(Exit::Store, error.to_string())
+    }
+}
+
+/// Opens the store of the data folder.
+pub(crate) fn open_store(paths: &Paths, config: &Config) -> Result<OpenStore, NotOpened> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let source = key_source(config);
-    let failed = |text: String| Failure::new(Exit::Store, text);
-    let custody = |error: CustodyError| failed(error.to_string());
-    let (key, key_origin) = master_key(&source, &paths.data, has_records(&paths.data), &*entropy).map_err(custody)?;
-    let clock = clock();
-    let store =
-        SledStore::open(&paths.data, &key, clock, entropy).map_err(|error: OpenError| failed(error.to_string()))?;
+    let (key, key_origin) = master_key(&key_source(config), &paths.data, has_records(&paths.data), &*entropy)?;
+    let store = SledStore::open(&paths.data, &key, clock(), entropy)?;
     Ok(OpenStore { store, key_origin })
 }
 

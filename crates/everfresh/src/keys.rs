@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 use everfresh_domain::ids::InvalidName;
 use everfresh_domain::{KeyName, Secret};
 use serde_json::{Value, json};
 
 use crate::cli::Output;
 use crate::client::Api;
+use crate::completion;
 use crate::exit::{Exit, Failure};
 use crate::local_key;
 use crate::output;
@@ -45,7 +47,7 @@ pub(crate) struct Add {
     /// A name for whoever gets it: a-z, 0-9, '.', '_', '-'.
     pub(crate) name: String,
     /// A login that it opens, as NAME or NAME@ACCOUNT; may be given several times. All, where none is.
-    #[arg(long, value_name = "SERVER")]
+    #[arg(long, value_name = "SERVER", add = ArgValueCandidates::new(completion::names))]
     pub(crate) server: Vec<String>,
     /// Whose logins it stands for: requests to a server by its bare name are served as this account.
     #[arg(long, value_name = "ACCOUNT")]

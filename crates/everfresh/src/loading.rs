@@ -13,7 +13,8 @@ pub(crate) fn load(paths: &Paths, global: &Global) -> Result<Config, Failure> {
         Ok(text) => parsed(&paths.config, &text)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !paths.config_is_named => Config::default(),
         Err(error) => {
-            let text = format!("the configuration {} cannot be read: {error}", paths.config.display());
+            let named = if paths.config_is_named { "; name another with --config or EVERFRESH_CONFIG" } else { "" };
+            let text = format!("the configuration {} cannot be read: {error}{named}", paths.config.display());
             return Err(Failure::new(Exit::Usage, text));
         }
     };

@@ -34,7 +34,7 @@ mod traces;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
 use exit::{Exit, Failure};
@@ -42,7 +42,7 @@ use paths::Paths;
 
 fn main() -> ExitCode {
     completion::answer();
-    let cli = Cli::parse();
+    let cli = parsed();
     // The driver, the store's callers and API calls; the data plane has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
@@ -54,13 +54,33 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(Failure::new(Exit::Failed, format!("no runtime: {error}"))),
     };
-    match ended {
+    match ended.and_then(all_was_told) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             output::note(format!("everfresh: {}", failure.text));
             failure.exit.into()
         }
     }
+}
+
+/// A result that could not be printed was not given: whoever reads it must not take less for all.
+fn all_was_told(exit: Exit) -> Result<Exit, Failure> {
+    match output::lost() {
+        None => Ok(exit),
+        Some(error) => Err(Failure::new(Exit::Failed, format!("the result could not be written to stdout: {error}"))),
+    }
+}
+
+/// The command line, or its end with what is wrong with it. That is told as if no variable were set: clap
+/// takes those for words that were typed, and shows them in the usage.
+fn parsed() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let typed_alone = Cli::command().mut_args(|argument| argument.env(None::<&str>)).try_get_matches();
+        match typed_alone {
+            Err(plainer) if error.use_stderr() => plainer.exit(),
+            Ok(_) | Err(_) => error.exit(),
+        }
+    })
 }
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {

@@ -1,12 +1,13 @@
 //! JSON Schemas (2020-12) of what `-o json` prints, made from the types that are printed.
 
 use clap::ValueEnum;
-use everfresh_presentation::api::views::{AccessToken, Journal, Server, Servers};
+use everfresh_presentation::api::views::{AccessToken, Journal, Refreshed, Server, Servers};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use crate::commands::doctor::Report;
 use crate::commands::list::Change;
+use crate::commands::show::Shown;
 
 /// What has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,10 +16,12 @@ pub(crate) enum Shape {
     List,
     /// One line of `everfresh list --watch -o json`.
     Watch,
-    /// `everfresh show NAME -o json`, and `GET /api/v1/servers/NAME`.
+    /// `everfresh show NAME -o json`.
     Show,
     /// `everfresh journal NAME -o json`.
     Journal,
+    /// `everfresh refresh NAME -o json`.
+    Refresh,
     /// `everfresh token NAME -o json`.
     Token,
     /// `everfresh doctor -o json`.
@@ -27,19 +30,20 @@ pub(crate) enum Shape {
 
 /// Every type that is printed; what they hold comes along.
 #[derive(OpenApi)]
-#[openapi(components(schemas(Servers, Server, Journal, AccessToken, Report, Change)))]
+#[openapi(components(schemas(Servers, Server, Shown, Journal, AccessToken, Refreshed, Report, Change)))]
 struct Types;
 
 impl Shape {
-    /// Its type.
-    fn component(self) -> &'static str {
+    /// Its type; the members of further ones stand beside those of the first.
+    fn components(self) -> &'static [&'static str] {
         match self {
-            Self::List => "Servers",
-            Self::Watch => "Change",
-            Self::Show => "Server",
-            Self::Journal => "Journal",
-            Self::Token => "AccessToken",
-            Self::Doctor => "Report",
+            Self::List => &["Servers"],
+            Self::Watch => &["Change"],
+            Self::Show => &["Server", "Shown"],
+            Self::Journal => &["Journal"],
+            Self::Refresh => &["Refreshed"],
+            Self::Token => &["AccessToken"],
+            Self::Doctor => &["Report"],
         }
     }
 
@@ -50,6 +54,7 @@ impl Shape {
             Self::Watch => "a line of everfresh list --watch -o json",
             Self::Show => "everfresh show NAME -o json",
             Self::Journal => "everfresh journal NAME -o json",
+            Self::Refresh => "everfresh refresh NAME -o json",
             Self::Token => "everfresh token NAME -o json",
             Self::Doctor => "everfresh doctor -o json",
         }
@@ -59,7 +64,7 @@ impl Shape {
     pub(crate) fn schema(self) -> Value {
         let types = serde_json::to_value(Types::openapi()).unwrap_or_default();
         let known = types["components"]["schemas"].as_object().cloned().unwrap_or_default();
-        let mut root = known.get(self.component()).cloned().unwrap_or_default();
+        let mut root = joined(self.components().iter().filter_map(|name| known.get(*name)));
         let mut definitions = Map::new();
         embed(&mut root, &known, &mut definitions);
         let mut schema = json!({
@@ -74,6 +79,17 @@ impl Shape {
         }
         schema
     }
+}
+
+/// The first type, with the members of the others.
+fn joined<'t>(mut types: impl Iterator<Item = &'t Value>) -> Value {
+    let mut root = types.next().cloned().unwrap_or_default();
+    for further in types {
+        if let (Some(members), Some(more)) = (root["properties"].as_object_mut(), further["properties"].as_object()) {
+            members.extend(more.clone());
+        }
+    }
+    root
 }
 
 /// Lets every reference in `part` lead to `definitions`, which get what they lack from `known`.

@@ -35,7 +35,7 @@ fn entries() -> Vec<Value> {
 fn attempts_are_told_in_words_at_every_width() {
     let now = "2026-11-23T14:00:00Z".parse().unwrap();
     for width in [40, 80, 120] {
-        let text = rendered(&entries(), now, Look { width: Some(width), colour: false });
+        let text = rendered(&entries(), now, Look { width: Some(width), ..Look::default() });
         let widest = text.lines().map(width_of).max().unwrap();
         assert!(widest <= width, "{width}: {widest}\n{text}");
         insta::assert_snapshot!(format!("journal_{width}"), text);
@@ -44,8 +44,11 @@ fn attempts_are_told_in_words_at_every_width() {
 
 #[test]
 fn only_the_outcome_has_a_colour() {
-    let text =
-        rendered(&entries()[..1], "2026-11-23T14:00:00Z".parse().unwrap(), Look { width: Some(80), colour: true });
+    let text = rendered(
+        &entries()[..1],
+        "2026-11-23T14:00:00Z".parse().unwrap(),
+        Look { width: Some(80), colour: true, ..Look::default() },
+    );
     assert_eq!(text.matches("\u{1b}[32m").count(), 1, "{text:?}");
 }
 

@@ -5,15 +5,16 @@ mod journal;
 pub(crate) mod list;
 mod login;
 mod notify;
+mod past;
 mod servers;
-mod show;
+pub(crate) mod show;
 
 use everfresh_domain::GrantId;
 use everfresh_domain::Timestamp;
 
 use crate::cli::{Command, Global, Upstream};
 use crate::client::{Api, Need};
-use crate::config::is_near;
+use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::keys;
 use crate::output;
@@ -21,6 +22,9 @@ use crate::paths::Paths;
 use crate::token;
 
 pub(crate) use notify::Notify;
+
+/// What is to be known of a login while no daemon runs.
+const NOT_RUNNING: &str = "the daemon does not run: nothing is refreshed. Start it with: everfresh serve";
 
 /// Runs a command that calls the API.
 pub(crate) async fn run(command: Command, global: &Global, paths: &Paths) -> Result<Exit, Failure> {
@@ -74,7 +78,7 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         Command::List(list) | Command::Upstream(Upstream::List(list)) => list::list(api, list).await,
         Command::Show(show) => show::show(api, &show.name, show.output).await,
         Command::Journal(journal) => journal::journal(api, &journal).await,
-        Command::Refresh(name) => servers::refresh(api, &name.name).await,
+        Command::Refresh(refresh) => servers::refresh(api, &refresh.name, refresh.output).await,
         Command::Token(asked) => token::token(api, &asked).await,
         Command::GitCredential(asked) => token::git::git_credential(api, &asked).await,
         Command::Key(key) => keys::run(api, paths, key).await,
@@ -103,17 +107,18 @@ async fn with_nearest(api: &Api, failure: Failure) -> Failure {
     let Ok(answer) = api.get("/api/v1/servers").await else { return failure };
     let names: Vec<String> = answer["servers"].as_array().into_iter().flatten().map(output::name_of).collect();
     let wanted = failure.text.split('"').nth(1).unwrap_or_default().to_owned();
-    match nearest(&wanted, &names) {
+    match meant(&wanted, &names) {
         Some(name) => Failure { text: format!("there is no server {wanted:?}; did you mean {name}?"), ..failure },
         None => failure,
     }
 }
 
-/// The one of `names` that `wanted` is a slip or a beginning of.
-fn nearest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
+/// The one of `names` that `wanted` is a slip or a beginning of; of several the shortest.
+fn meant<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
     let wanted = wanted.to_lowercase();
-    let near = names.iter().find(|name| is_near(&wanted, name));
-    near.or_else(|| names.iter().find(|name| wanted.len() > 2 && name.starts_with(&wanted))).map(String::as_str)
+    let names = || names.iter().map(String::as_str);
+    let begun = || names().filter(|name| wanted.len() > 2 && name.starts_with(&wanted)).min_by_key(|name| name.len());
+    config::nearest(&wanted, names()).or_else(begun)
 }
 
 /// The API's path of a login, if its name is one.
@@ -124,7 +129,13 @@ pub(crate) fn path_of(name: &str) -> Result<String, Failure> {
 
 /// A login's name: NAME or NAME@ACCOUNT.
 fn grant_in(name: &str) -> Result<GrantId, Failure> {
-    let unusable = |error: everfresh_domain::ids::InvalidName| Failure::new(Exit::Usage, error.to_string());
+    let unusable = |error: everfresh_domain::ids::InvalidName| {
+        let text = match error.0.as_str() {
+            "" => format!("{name:?} is no name of a login: that is NAME, or NAME@ACCOUNT for one of several"),
+            _ => error.to_string(),
+        };
+        Failure::new(Exit::Usage, text)
+    };
     name.parse().map_err(unusable)
 }
 
@@ -141,16 +152,21 @@ mod tests {
 
     #[test]
     fn a_name_is_suggested_where_one_is_near_and_no_other() {
-        let names = ["github", "linear", "linear@work"].map(str::to_owned);
+        let names = ["a", "db", "linear2", "github", "linear", "linear@work"].map(str::to_owned);
         for (wanted, expected) in [
             ("linaer", Some("linear")),
             ("Linear", Some("linear")),
             ("lin", Some("linear")),
             ("githb", Some("github")),
             ("notion", None),
+            ("linea", Some("linear")),
             ("x", None),
+            ("b", None),
+            ("A", Some("a")),
+            ("dc", None),
+            ("", None),
         ] {
-            assert_eq!(nearest(wanted, &names), expected, "{wanted}");
+            assert_eq!(meant(wanted, &names), expected, "{wanted}");
         }
     }
 }

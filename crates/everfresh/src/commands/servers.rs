@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{now, path_of};
+use crate::cli::Output;
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
 use crate::keys;
@@ -27,16 +28,22 @@ pub(super) async fn switch(api: &Api, name: &str, to: &str) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-pub(super) async fn refresh(api: &Api, name: &str) -> Result<Exit, Failure> {
+pub(super) async fn refresh(api: &Api, name: &str, format: Output) -> Result<Exit, Failure> {
     let path = format!("{}/refresh", path_of(name)?);
     let answer = progress::during(&format!("{name}: asking the provider"), api.post(&path, None)).await?;
-    match answer["outcome"].as_str() {
-        Some("refreshed") => {
+    let is_refreshed = answer["outcome"] == "refreshed";
+    match format {
+        // Also where it failed: how the login is stands in it.
+        Output::Json => output::json(&answer),
+        Output::Table if is_refreshed => {
             let ends = output::both(now(), &answer["server"]["token"]["expires_at"]);
             output::line(format!("{name}: refreshed; the new token ends at {ends}"));
-            Ok(Exit::Done)
         }
-        _ => Err(not_well(name, &answer["server"]["health"], "everfresh refresh")),
+        Output::Table => {}
+    }
+    match is_refreshed {
+        true => Ok(Exit::Done),
+        false => Err(not_well(name, &answer["server"]["health"], "everfresh refresh")),
     }
 }
 
@@ -73,6 +80,9 @@ pub(super) fn exit_for(health: &Value) -> Exit {
 
 pub(super) async fn url(api: &Api, name: &str, whom: Option<&str>) -> Result<Exit, Failure> {
     api.get(&path_of(name)?).await?;
+    if !api.is_daemon() {
+        output::note("No daemon runs: nobody answers there until one does. Start it with: everfresh serve");
+    }
     output::note("For clients that can send headers:");
     output::note(format!("  {}/mcp/{name}   with   Authorization: Bearer <key>", api.base_url()));
     let Some(whom) = whom else {

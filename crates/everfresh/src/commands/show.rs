@@ -1,9 +1,11 @@
 //! One login in full, for people.
 
 use everfresh_domain::Timestamp;
+use everfresh_presentation::api::Timeline;
 use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::{now, path_of};
+use super::{NOT_RUNNING, now, past, path_of};
 use crate::cli::Output;
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
@@ -14,17 +16,31 @@ use crate::output::{self, Look, both, name_of, text, texts};
 const VALUES_AT: usize = 22;
 
 pub(super) async fn show(api: &Api, name: &str, format: Output) -> Result<Exit, Failure> {
-    let server = api.get(&path_of(name)?).await?;
+    let path = path_of(name)?;
+    let mut server = api.get(&path).await?;
+    // A daemon from before the timeline has none; the rest is told all the same.
+    server["timeline"] = api.get(&format!("{path}/timeline")).await.unwrap_or_default();
     match format {
         Output::Json => output::json(&server),
         Output::Table => {
             output::line(rendered(&server, now(), Look::of_stdout()));
+            if !api.is_daemon() {
+                output::note(NOT_RUNNING);
+            }
             if let Some(hint) = explain::hint([&server]) {
                 output::note(hint);
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// What `show` tells of a login beyond what `list` does.
+#[derive(ToSchema)]
+pub(crate) struct Shown {
+    /// What the login was in the last 24 hours; null where the daemon is too old to say.
+    #[expect(dead_code, reason = "it is there for its schema: what is printed is what the API answers")]
+    timeline: Option<Timeline>,
 }
 
 /// A group of lines under one title; lines without a value are left out.
@@ -42,19 +58,23 @@ fn rendered(server: &Value, now: Timestamp, look: Look) -> String {
     if let Some(command) = health["command"].as_str() {
         parts[0] += &format!("\n  -> {command}");
     }
+    parts.extend(past::told(&server["timeline"], look).map(|told| {
+        let meanings: Vec<String> = told.meanings.iter().map(|(sign, words)| line(sign, words, look)).collect();
+        format!("{}\n  {}\n{}", look.bold(&told.title), told.signs, meanings.join("\n"))
+    }));
     for (title, lines) in [of_server(server), of_token(server, now), of_refresh(server, now), of_login(server, now)] {
-        let lines: Vec<String> = lines
-            .into_iter()
-            .filter(|(_, value)| value != "-" && !value.is_empty())
-            .map(|(title, value)| {
-                format!("  {title:<width$}{}", look.wrapped(&value, VALUES_AT), width = VALUES_AT - 2)
-            })
-            .collect();
+        let told = lines.iter().filter(|(_, value)| value != "-" && !value.is_empty());
+        let lines: Vec<String> = told.map(|(title, value)| line(title, value, look)).collect();
         if !lines.is_empty() {
             parts.push(format!("{}\n{}", look.bold(title), lines.join("\n")));
         }
     }
     parts.join("\n\n")
+}
+
+/// A value behind its title, in the column of all values.
+fn line(title: &str, value: &str, look: Look) -> String {
+    format!("  {title:<width$}{}", look.wrapped(value, VALUES_AT), width = VALUES_AT - 2)
 }
 
 fn of_server(server: &Value) -> Group {

@@ -26,6 +26,15 @@ fn server() -> Value {
         },
         "login": { "pending": false, "pending_until": null, "requested_scopes": ["read"], "needed_scopes": [],
                    "client_secret_expires_at": null },
+        "timeline": {
+            "from": "2026-11-22T14:00:00Z", "to": "2026-11-23T14:00:00Z",
+            "spans": [
+                { "from": "2026-11-22T14:00:00Z", "to": "2026-11-22T20:00:00Z", "state": "off" },
+                { "from": "2026-11-22T20:00:00Z", "to": "2026-11-23T14:00:00Z", "state": "valid" },
+            ],
+            "outages": [{ "from": "2026-11-23T13:50:00Z", "to": null, "reason": "retrying_network" }],
+            "attempts": [{ "at": "2026-11-23T13:50:00Z", "duration_ms": 10_000, "result": "failed", "reason": "retrying_network" }],
+        },
         "profile": { "name": "linear", "title": "Linear", "note": "refresh tokens last 30 days" },
     })
 }
@@ -34,7 +43,7 @@ fn server() -> Value {
 fn everything_about_a_login_is_aligned_and_fits() {
     let now = "2026-11-23T14:00:00Z".parse().unwrap();
     for width in [40, 80] {
-        let text = rendered(&server(), now, Look { width: Some(width), colour: false });
+        let text = rendered(&server(), now, Look { width: Some(width), ..Look::default() });
         let widest = text.lines().map(output::width_of).max().unwrap();
         assert!(widest <= width, "{width}: {widest}\n{text}");
         insta::assert_snapshot!(format!("show_{width}"), text);

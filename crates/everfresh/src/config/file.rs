@@ -245,6 +245,11 @@ fn client_certificate(
 
 pub(super) fn upstream_url(reader: &mut Reader<'_>, name: &str, text: String, span: &Range<usize>) -> Option<String> {
     match Url::parse(&text) {
+        // It would be shown wherever the URL is: not even this repeats it.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            reader.wrong(span, format!("{name} has a user name or a password in it; leave that out"));
+            None
+        }
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(text),
         Ok(_) => {
             reader.wrong(span, format!("{name} = {text:?} must begin with https:// (or http://) and name a host"));

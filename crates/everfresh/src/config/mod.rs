@@ -17,7 +17,7 @@ use everfresh_domain::Policy;
 
 pub(crate) use file::parse;
 pub(crate) use notify::NotifySettings;
-pub(crate) use reader::is_near;
+pub(crate) use reader::nearest;
 
 /// The port that everfresh listens on unless told otherwise.
 pub(crate) const PORT: u16 = 7411;

@@ -191,7 +191,7 @@ impl<'a, 't> Section<'a, 't> {
             if self.known.contains(&key_text) {
                 continue;
             }
-            let near = self.known.iter().find(|known| is_near(known, key_text));
+            let near = nearest(key_text, self.known.iter().copied());
             let fix = match near {
                 Some(near) => format!("did you mean {near}?"),
                 None if self.known.is_empty() => "remove it".to_owned(),
@@ -214,8 +214,12 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Whether two names are one slip apart, or two in longer ones.
-pub(crate) fn is_near(a: &str, b: &str) -> bool {
-    let allowed = if a.len() > 3 { 2 } else { 1 };
-    strsim::osa_distance(a, b) <= allowed
+/// The one of `names` that `wanted` is a slip of: one in three letters, and two at most. In shorter names
+/// one letter makes another name.
+pub(crate) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let slips = |name: &'n str| {
+        let allowed = (wanted.chars().count().max(name.chars().count()) / 3).min(2);
+        Some((strsim::osa_distance(wanted, name), name)).filter(|(slips, _)| *slips <= allowed)
+    };
+    names.filter_map(slips).min_by_key(|(slips, _)| *slips).map(|(_, name)| name)
 }

@@ -20,10 +20,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap_complete::ArgValueCandidates;
 use everfresh_domain::{GrantId, Secret};
 
 use crate::cli::{Global, Output};
 use crate::client::{Api, Need};
+use crate::completion;
 use crate::exit::{Exit, Failure};
 use crate::local_key;
 use crate::output;
@@ -45,7 +47,7 @@ pub(crate) struct Connect {
     #[arg(value_parser = client_ids())]
     client: Option<String>,
     /// Servers, as NAME or NAME@ACCOUNT.
-    #[arg(conflicts_with = "all", value_name = "NAME")]
+    #[arg(conflicts_with = "all", value_name = "NAME", add = ArgValueCandidates::new(completion::names))]
     names: Vec<String>,
     /// All servers.
     #[arg(long, requires = "client")]

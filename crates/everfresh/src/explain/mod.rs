@@ -6,9 +6,11 @@ mod render;
 mod tests;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use everfresh_presentation::help::{Section, Topic, sections};
 use serde_json::Value;
 
+use crate::completion;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Look};
 
@@ -16,6 +18,7 @@ use crate::output::{self, Look};
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// A reason as `list` and `show` say it, an exit code, or a topic of the list without argument.
+    #[arg(add = ArgValueCandidates::new(completion::topics))]
     pub(crate) topic: Option<String>,
 }
 

@@ -53,7 +53,10 @@ pub(super) fn find(import: &Import, source: Source, known: &[Known]) -> Result<F
             find_mcp_remote(&folder, &launches(import, known)?).map_err(told)
         }
         Source::Mcpproxy => {
-            let place = import.path.clone().map_or_else(|| Ok(home()?.join(".mcpproxy")), Ok)?;
+            let place = match import.path.clone() {
+                Some(place) => place,
+                None => home()?.join(".mcpproxy"),
+            };
             find_mcpproxy(&place, import.source_stopped).map_err(told)
         }
         Source::Json => {

@@ -4,6 +4,9 @@ use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 
 use super::Look;
 
+/// Blanks between two columns.
+pub(crate) const GAP: u16 = 2;
+
 /// A table for stdout.
 pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     fitted(head, Look::of_stdout())
@@ -23,6 +26,9 @@ pub(crate) fn fitted<const N: usize>(head: [&str; N], look: Look) -> Table {
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     table.set_header(head.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
     table
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Look {
     pub(crate) width: Option<usize>,
     /// Whether colours help.
     pub(crate) colour: bool,
+    /// Whether there are signs beyond ASCII.
+    pub(crate) unicode: bool,
 }
 
 impl Look {
@@ -27,7 +29,8 @@ impl Look {
             // Old consoles of Windows want to be asked; elsewhere this does nothing.
             let _ = anstyle_query::windows::enable_ansi_colors();
         }
-        Self { width, colour }
+        let unicode = can_draw(stdout.is_terminal()) && speaks_unicode(|name| std::env::var(name).ok());
+        Self { width, colour, unicode }
     }
 
     /// A title.
@@ -62,6 +65,13 @@ pub(crate) fn size() -> Option<(usize, usize)> {
 /// Whether the terminal can be drawn on, and is not one that only prints.
 pub(crate) fn can_draw(is_terminal: bool) -> bool {
     is_terminal && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb")
+}
+
+/// Whether the locale says that texts are UTF-8. Consoles of Windows get theirs as UTF-16, whatever is set.
+fn speaks_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty());
+    let is_utf8 = |locale: String| ["utf-8", "utf8"].iter().any(|name| locale.to_lowercase().contains(name));
+    cfg!(windows) || locale.is_some_and(is_utf8)
 }
 
 /// `text` in lines of at most `room` columns, broken between words; a longer word has a line of its
@@ -131,8 +141,25 @@ mod tests {
     fn a_line_is_cut_by_the_columns_it_takes_and_its_colour_ends_with_it() {
         assert_eq!(clipped("日本語", 5), "日本");
         assert_eq!(clipped("plain", 80), "plain");
-        let red = Look { width: None, colour: true }.level("unhealthy", "unhealthy");
+        let red = Look { colour: true, ..Look::default() }.level("unhealthy", "unhealthy");
         assert_eq!(clipped(&red, 2), "\u{1b}[31mun\u{1b}[0m");
+    }
+
+    #[cfg(not(windows))]
+    #[test]
+    fn the_first_locale_that_is_set_says_whether_texts_are_unicode() {
+        let cases: [(&[(&str, &str)], bool); 6] = [
+            (&[], false),
+            (&[("LANG", "en_US.UTF-8")], true),
+            (&[("LANG", "de_DE.utf8@euro")], true),
+            (&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")], false),
+            (&[("LC_ALL", ""), ("LC_CTYPE", "C.UTF-8"), ("LANG", "C")], true),
+            (&[("LANG", "POSIX")], false),
+        ];
+        for (set, expected) in cases {
+            let variable = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+            assert_eq!(speaks_unicode(variable), expected, "{set:?}");
+        }
     }
 
     #[test]

@@ -5,22 +5,31 @@ mod look;
 mod moment;
 pub(crate) mod progress;
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
-pub(crate) use grid::{fitted, print, table, text_of};
+pub(crate) use grid::{GAP, fitted, print, table, text_of};
 pub(crate) use look::{Look, can_draw, clipped, size, width_of, wrap};
-pub(crate) use moment::{both, measured, moment, on_the_clock, relative, seen_from};
+pub(crate) use moment::{both, length, measured, moment, on_the_clock, relative, seen_from};
 
-/// Prints a line to stdout. Nobody reading is fine: `everfresh list | head` ends quietly.
+/// Why something could not be printed to stdout, first of all.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Why not all was printed, if it was not. Nobody reading is fine: `everfresh list | head` ends quietly.
+pub(crate) fn lost() -> Option<&'static io::Error> {
+    LOST.get()
+}
+
+/// Prints a line to stdout.
 pub(crate) fn line(text: impl AsRef<str>) {
-    drop(writeln!(std::io::stdout().lock(), "{}", text.as_ref()));
+    bytes(format!("{}\n", text.as_ref()).as_bytes());
 }
 
 /// Prints a line to stderr.
 pub(crate) fn note(text: impl AsRef<str>) {
-    drop(writeln!(std::io::stderr().lock(), "{}", text.as_ref()));
+    drop(writeln!(io::stderr().lock(), "{}", text.as_ref()));
 }
 
 /// Prints JSON for programs.
@@ -30,7 +39,11 @@ pub(crate) fn json(value: &Value) {
 
 /// Prints bytes to stdout as they are.
 pub(crate) fn bytes(bytes: &[u8]) {
-    drop(std::io::stdout().lock().write_all(bytes));
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(LOST.set(error)),
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// A text, or a dash.

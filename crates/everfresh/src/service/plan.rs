@@ -178,6 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_would_break_a_definitions_line_is_refused() {
+        assert_eq!(text(Path::new("/data of 50 %")).unwrap(), "/data of 50 %");
+        let refused = text(Path::new("/data\nExecStart=/bin/evil")).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+    }
+
+    #[test]
     fn commands_that_print_secrets_are_seen_wherever_they_stand() {
         let of_server = |oauth: &str| {
             format!("[servers.x]\nurl = \"https://x.example\"\n[servers.x.oauth]\nclient_id = \"a\"\n{oauth}")

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::Global;
-use crate::client::{http_client, running_daemon};
+use crate::client::{absence, http_client, running_daemon, told};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::paths::Paths;
@@ -43,7 +43,11 @@ pub(crate) async fn ready(global: &Global, paths: &Paths, wanted: &Ready) -> Res
 
 async fn ask(global: &Global, paths: &Paths) -> Result<String, Failure> {
     let Some(base_url) = running_daemon(global, paths).await else {
-        let text = format!("no daemon runs for {}: everfresh service start, or everfresh serve", paths.data.display());
+        let text = match (global.listen, told(paths)) {
+            (Some(address), _) => format!("no daemon answers at {address}; start it with: everfresh serve"),
+            (None, Some(_)) => format!("the daemon {}; look closer with: everfresh doctor", absence(paths)),
+            (None, None) => format!("no daemon runs on {}; start it with: everfresh serve", paths.data.display()),
+        };
         return Err(Failure::new(Exit::NoDaemon, text));
     };
     let gone = |error: reqwest::Error| {

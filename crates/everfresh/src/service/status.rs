@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use super::manager::{Manager, State};
 use crate::cli::{Global, Output};
-use crate::client::{Api, Need, running_daemon};
+use crate::client::{Api, Need, absence, running_daemon, told};
 use crate::exit::{Exit, Failure};
-use crate::output;
+use crate::output::{self, Look};
 use crate::paths::Paths;
-use crate::serve::DaemonFile;
 
 /// How long the daemon may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -29,8 +28,7 @@ pub(super) struct Seen {
 pub(super) async fn daemon(global: &Global, paths: &Paths) -> Option<Seen> {
     let global = &Global { listen: None, ..global.clone() };
     let base_url = running_daemon(global, paths).await?;
-    let told = std::fs::read(paths.daemon()).ok().and_then(|json| serde_json::from_slice::<DaemonFile>(&json).ok());
-    let mut seen = Seen { base_url, pid: told.map(|told| told.pid), ..Seen::default() };
+    let mut seen = Seen { base_url, pid: told(paths).map(|told| told.pid), ..Seen::default() };
     let status = async {
         let api = Api::open(global, paths, Need::Look).await?;
         api.get("/api/v1/status").await
@@ -81,7 +79,7 @@ pub(super) async fn status(
     let ours = seen.as_ref().filter(|seen| is_ours(&state, seen));
     match format {
         Output::Json => output::json(&machine(manager, &state, seen.as_ref(), paths)),
-        Output::Table => people(manager, &state, seen.as_ref(), ours.is_some(), paths),
+        Output::Table => output::line(people(manager, &state, seen.as_ref(), paths, Look::of_stdout())),
     }
     Ok(match ours {
         Some(seen) if seen.ready => Exit::Done,
@@ -114,42 +112,82 @@ fn machine(manager: &dyn Manager, state: &State, seen: Option<&Seen>, paths: &Pa
     })
 }
 
-fn people(manager: &dyn Manager, state: &State, seen: Option<&Seen>, ours: bool, paths: &Paths) {
-    match &state.definition {
-        Some(path) => {
-            let login = if state.enabled { "starts at login" } else { "does not start at login" };
-            output::line(format!("installed  {} ({}), {login}", path.display(), manager.name()));
+/// Where what is said of each thing begins.
+const WORDS_AT: usize = 11;
+
+/// The same for people.
+fn people(manager: &dyn Manager, state: &State, seen: Option<&Seen>, paths: &Paths, look: Look) -> String {
+    let mut told = vec![("installed", installation(manager, state)), ("service", running(state))];
+    told.extend(state.words.iter().map(|words| ("says", words.clone())));
+    match seen {
+        None => told.push(("daemon", absence(paths))),
+        Some(seen) => {
+            let version = seen.version.as_deref().unwrap_or("unknown");
+            let ready = if seen.ready { "ready" } else { "not ready" };
+            told.push(("daemon", format!("{}, version {version}, {ready}", seen.base_url)));
+            told.extend(seen.reasons.iter().map(|reason| ("", reason.clone())));
+            told.extend(remark(seen, is_ours(state, seen), env!("CARGO_PKG_VERSION")).map(|remark| ("", remark)));
         }
-        None => output::line("installed  no: everfresh service install"),
     }
-    let mut running = state.details.clone();
-    if let Some(pid) = state.pid {
-        running.push_str(&format!(", pid {pid}"));
-    }
-    if let Some(since) = state.since {
-        let words = output::relative(crate::commands::now(), &json!(since));
-        running.push_str(&format!(", since {since} ({words})"));
-    }
-    output::line(format!("service    {running}"));
-    if let Some(words) = &state.words {
-        output::line(format!("says       {words}"));
-    }
-    let Some(seen) = seen else {
-        output::line("daemon     does not answer");
-        return output::line(format!("log        {}", manager.log(&paths.data)));
-    };
-    let version = seen.version.as_deref().unwrap_or("unknown");
-    let ready = if seen.ready { "ready" } else { "not ready" };
-    output::line(format!("daemon     {}, version {version}, {ready}", seen.base_url));
-    for reason in &seen.reasons {
-        output::line(format!("           {reason}"));
-    }
+    told.push(("log", manager.log(&paths.data)));
+    let lines = told.iter().map(|(what, words)| format!("{what:<WORDS_AT$}{}", look.wrapped(words, WORDS_AT)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn installation(manager: &dyn Manager, state: &State) -> String {
+    let Some(path) = &state.definition else { return "no: everfresh service install".to_owned() };
+    let login = if state.enabled { "starts at login" } else { "does not start at login" };
+    format!("{} ({}), {login}", path.display(), manager.name())
+}
+
+fn running(state: &State) -> String {
+    let pid = state.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+    let since = state.since.map(|since| format!(", since {}", output::both(crate::commands::now(), &json!(since))));
+    format!("{}{pid}{}", state.details, since.unwrap_or_default())
+}
+
+/// What is to be known of the daemon beside this program, which has version `own`.
+fn remark(seen: &Seen, ours: bool, own: &str) -> Option<String> {
     if !ours {
         let pid = seen.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-        output::line(format!("           it was not started by this service{pid}"));
-    } else if seen.version.as_deref().is_some_and(|version| version != env!("CARGO_PKG_VERSION")) {
-        let this = env!("CARGO_PKG_VERSION");
-        output::line(format!("           this program is {this}: everfresh service restart"));
+        return Some(format!("it was not started by this service{pid}"));
     }
-    output::line(format!("log        {}", manager.log(&paths.data)));
+    let is_other = seen.version.as_deref().is_some_and(|version| version != own);
+    is_other.then(|| format!("this program is {own}: everfresh service restart"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(running: Option<bool>, pid: Option<u32>) -> State {
+        State { definition: Some("/unit".into()), running, pid, ..State::default() }
+    }
+
+    #[test]
+    fn a_daemon_is_the_services_own_where_the_manager_says_so() {
+        let seen = |pid| Seen { pid, ..Seen::default() };
+        let cases = [
+            (state(Some(true), Some(7)), seen(Some(7)), true),
+            (state(Some(true), Some(7)), seen(Some(8)), false),
+            (state(Some(true), Some(7)), seen(None), true),
+            (state(Some(false), Some(7)), seen(Some(7)), false),
+            (state(Some(true), None), seen(Some(8)), true),
+            (state(Some(false), None), seen(Some(8)), false),
+            (state(None, None), seen(Some(8)), true),
+            (State::default(), seen(Some(8)), false),
+        ];
+        for (state, seen, expected) in cases {
+            assert_eq!(is_ours(&state, &seen), expected, "{state:?} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_of_another_version_or_of_somebody_else_is_remarked_on() {
+        let seen = Seen { version: Some("0.1.0".to_owned()), pid: Some(7), ..Seen::default() };
+        assert_eq!(remark(&seen, true, "0.1.0"), None);
+        assert_eq!(remark(&Seen { version: None, ..Seen::default() }, true, "0.1.0"), None);
+        assert_eq!(remark(&seen, true, "0.2.0").unwrap(), "this program is 0.2.0: everfresh service restart");
+        assert_eq!(remark(&seen, false, "0.2.0").unwrap(), "it was not started by this service (pid 7)");
+    }
 }

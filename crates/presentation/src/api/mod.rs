@@ -35,6 +35,8 @@ use crate::page;
 use crate::problem::Problem;
 use crate::server::Parts;
 
+pub use timeline::Timeline;
+
 /// What every route can use.
 pub(crate) struct Surfaces {
     parts: Parts,

@@ -27,7 +27,7 @@ pub(super) struct TimelineQuery {
 
 /// What a login was in the hours before now.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Timeline {
+pub struct Timeline {
     /// Its first moment.
     #[schema(value_type = String)]
     from: Timestamp,
@@ -39,7 +39,7 @@ pub(super) struct Timeline {
     /// When no attempt to refresh succeeded, oldest first.
     outages: Vec<Outage>,
     /// The attempts to refresh of which the journal still knows, oldest first.
-    attempts: Vec<Attempt>,
+    attempts: Vec<PastAttempt>,
 }
 
 /// One state, as long as it lasted.
@@ -72,7 +72,7 @@ pub(super) struct Outage {
 
 /// One attempt.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Attempt {
+pub(super) struct PastAttempt {
     /// When it began.
     #[schema(value_type = String)]
     at: Timestamp,
@@ -92,7 +92,7 @@ impl From<Past> for Timeline {
             to,
             spans: spans.into_iter().map(Span::from).collect(),
             outages: outages.into_iter().map(Outage::from).collect(),
-            attempts: attempts.into_iter().map(Attempt::from).collect(),
+            attempts: attempts.into_iter().map(PastAttempt::from).collect(),
         }
     }
 }
@@ -109,7 +109,7 @@ impl From<Failing> for Outage {
     }
 }
 
-impl From<Attempted> for Attempt {
+impl From<Attempted> for PastAttempt {
     fn from(Attempted { tried, result }: Attempted) -> Self {
         let reason = match tried.outcome {
             Outcome::Failed(reason) => Some(reason.as_str()),

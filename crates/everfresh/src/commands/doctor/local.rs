@@ -55,7 +55,8 @@ pub(super) async fn checks(global: &Global, paths: &Paths) -> Local {
         }
         None => {
             checks.extend(not_running(paths, config.as_ref()));
-            config.is_some() && !failed(&checks, Kind::Store)
+            let works = |kind| checks.iter().any(|check| check.is(kind) && check.works());
+            works(Kind::Store) && works(Kind::LocalKey)
         }
     };
     checks.push(proxies(|name| std::env::var(name).ok()));
@@ -75,10 +76,16 @@ async fn running(global: &Global, paths: &Paths, base_url: &str) -> Vec<Check> {
     let status = match status {
         Ok(status) => status,
         Err(failure) => {
+            let unsaid = |kind| Check::skipped(kind, "the daemon says so only to whoever shows its key");
             let fix = "name that daemon's data folder with --data-dir, or give its key in EVERFRESH_KEY";
             return vec![
                 Check::ok(Kind::Daemon, format!("one answers at {base_url}")),
+                unsaid(Kind::Version),
+                unsaid(Kind::Ready),
+                Check::ok(Kind::Port, format!("clients find it at {base_url}")),
                 Check::failed(Kind::LocalKey, failure.exit, failure.text, fix),
+                unsaid(Kind::Store),
+                unsaid(Kind::MasterKey),
             ];
         }
     };
@@ -89,30 +96,34 @@ async fn running(global: &Global, paths: &Paths, base_url: &str) -> Vec<Check> {
         Check::ok(Kind::Port, format!("clients find it at {base_url}")),
         Check::ok(Kind::LocalKey, "the daemon takes the one that is here"),
         store(&paths.data, &texts(&status["store_warnings"])),
-        master_key(told(paths).and_then(|told| told.key).as_deref(), &paths.data),
+        master_key(client::told(paths).and_then(|told| told.key).as_deref(), &paths.data),
     ]
 }
 
 /// What there is without a daemon.
 fn not_running(paths: &Paths, config: Option<&Config>) -> Vec<Check> {
-    let found = match told(paths) {
-        Some(told) => format!(
-            "it does not answer at {}, where it was last (process {}): it has ended without a word, or hangs",
-            told.base_url, told.pid
-        ),
-        None => "it does not run".to_owned(),
-    };
+    let opened = config.map(|config| compose::open_store(paths, config));
+    let hangs = opened.as_ref().and_then(|opened| client::holding_daemon(paths, opened.as_ref().err()?));
     let mut checks = vec![
-        Check::warning(Kind::Daemon, found, "start it with: everfresh serve"),
+        match &hangs {
+            Some(told) => hanging(told),
+            None => {
+                let found = format!("it {}", client::absence(paths));
+                Check::warning(Kind::Daemon, found, "start it with: everfresh serve")
+            }
+        },
         Check::skipped(Kind::Version, "there is no daemon to compare with"),
         Check::skipped(Kind::Ready, "there is no daemon to ask"),
     ];
-    let Some(config) = config else {
+    let (Some(config), Some(opened)) = (config, opened) else {
         let kinds = [Kind::Port, Kind::LocalKey, Kind::Store, Kind::MasterKey];
         checks.extend(kinds.map(|kind| Check::skipped(kind, "the configuration cannot be used")));
         return checks;
     };
-    checks.push(port(&config.listen, config.listen_is_chosen));
+    checks.push(match hangs {
+        Some(_) => Check::skipped(Kind::Port, "the daemon that does not answer has it"),
+        None => port(&config.listen, config.listen_is_chosen),
+    });
     checks.push(match crate::local_key::find(paths) {
         Ok(Some(_)) => Check::ok(Kind::LocalKey, format!("{} holds one", paths.local_key().display())),
         Ok(None) => Check::ok(Kind::LocalKey, "there is none yet; the first start makes one"),
@@ -120,24 +131,31 @@ fn not_running(paths: &Paths, config: Option<&Config>) -> Vec<Check> {
             Check::failed(Kind::LocalKey, failure.exit, failure.text, "make it readable for you, or remove it")
         }
     });
-    match compose::open_store(paths, config) {
+    match opened {
         Ok(opened) => {
             let warnings = opened.warnings();
             checks.push(store(&paths.data, &warnings.iter().map(String::as_str).collect::<Vec<_>>()));
             checks.push(master_key(Some(&opened.key_origin.to_string()), &paths.data));
         }
-        Err(failure) => {
+        Err(_) if hangs.is_some() => {
+            let kinds = [Kind::Store, Kind::MasterKey];
+            checks.extend(kinds.map(|kind| Check::skipped(kind, "the daemon that does not answer has the store")));
+        }
+        Err(error) => {
             let fix = "the text says what to do; docs/STORAGE.md says more";
-            checks.push(Check::failed(Kind::Store, failure.exit, failure.text, fix));
+            checks.push(Check::failed(Kind::Store, Exit::Store, error.to_string(), fix));
             checks.push(Check::skipped(Kind::MasterKey, "the store cannot be opened"));
         }
     }
     checks
 }
 
-/// What the last daemon of this folder said of itself.
-fn told(paths: &Paths) -> Option<DaemonFile> {
-    serde_json::from_slice(&std::fs::read(paths.daemon()).ok()?).ok()
+/// A daemon that has the store and does not answer.
+fn hanging(told: &DaemonFile) -> Check {
+    let DaemonFile { base_url, pid, .. } = told;
+    let found = format!("its process {pid} runs, and does not answer at {base_url}: it hangs, or takes long to end");
+    let fix = format!("if that stays so, end process {pid} and start it anew with: everfresh serve");
+    Check::failed(Kind::Daemon, Exit::NoDaemon, found, fix)
 }
 
 fn version(daemon: &str, own: &str) -> Check {
@@ -258,6 +276,10 @@ fn data_folder(paths: &Paths) -> Check {
     if !paths.data.exists() {
         let found = format!("there is no {} yet; the first start makes it", paths.data.display());
         return Check::ok(Kind::DataFolder, found);
+    }
+    if !paths.data.is_dir() {
+        let found = format!("{} is no folder", paths.data.display());
+        return Check::failed(Kind::DataFolder, Exit::Store, found, "name another with --data-dir");
     }
     let private = [paths.data.clone(), paths.local_key(), paths.limited_keys(), paths.data.join("master.key")];
     let open = private.iter().filter(|path| mode(path).is_some_and(|mode| mode & 0o077 != 0));

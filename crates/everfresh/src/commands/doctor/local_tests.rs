@@ -45,6 +45,15 @@ fn a_data_folder_that_is_not_there_yet_is_no_fault() {
 }
 
 #[test]
+fn a_data_folder_that_is_a_file_is_told_to_be_none() {
+    let (folder, paths) = folder();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let found = data_folder(&Paths { data: file, ..paths });
+    assert!(found.result == Verdict::Failed && found.found.contains("is no folder"), "{found:?}");
+}
+
+#[test]
 fn room_is_judged_by_what_a_refresh_needs() {
     for (room, verdict) in [(1 << 20, Verdict::Failed), (32 << 20, Verdict::Warning), (20 << 30, Verdict::Ok)] {
         assert_eq!(judged_room(room, String::new()).result, verdict, "{room}");

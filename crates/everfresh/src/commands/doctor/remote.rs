@@ -44,9 +44,9 @@ pub(super) async fn checks(api: &Api, server: &Value) -> Remote {
                 let outside = Outside::new(&settings);
                 checks.extend(certificates(&settings));
                 let (upstream, provider, answer) = tokio::join!(
-                    bounded(Kind::Upstream, outside.upstream()),
-                    bounded(Kind::Provider, outside.provider(server)),
-                    bounded(Kind::Answer, outside.answer(api, server, &name)),
+                    within(CHECK_MAX, Kind::Upstream, outside.upstream()),
+                    within(CHECK_MAX, Kind::Provider, outside.provider(server)),
+                    within(CHECK_MAX, Kind::Answer, outside.answer(api, server, &name)),
                 );
                 clock_ahead = upstream.1.or(answer.1);
                 let mut provider = provider.0;
@@ -67,12 +67,13 @@ pub(super) async fn checks(api: &Api, server: &Value) -> Remote {
 /// What a group of checks found, and by how much this clock is ahead.
 type Found = (Vec<Check>, Option<(String, i64)>);
 
-async fn bounded(kind: Kind, checks: impl Future<Output = Found>) -> Found {
+/// What was found within `limit`.
+async fn within(limit: Duration, kind: Kind, checks: impl Future<Output = Found>) -> Found {
     let late = || {
-        let found = format!("no end within {} s", CHECK_MAX.as_secs());
+        let found = format!("no end within {} s", limit.as_secs());
         (vec![Check::failed(kind, Exit::Unreachable, found, "check network and proxy")], None)
     };
-    tokio::time::timeout(CHECK_MAX, checks).await.unwrap_or_else(|_| late())
+    tokio::time::timeout(limit, checks).await.unwrap_or_else(|_| late())
 }
 
 /// The settings in force, as the daemon has them.

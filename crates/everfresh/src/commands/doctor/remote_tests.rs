@@ -95,3 +95,21 @@ fn a_certificate_file_that_cannot_be_used_is_named() {
     let missing = certificates(&settings).unwrap();
     assert!(missing.result == Verdict::Failed && missing.found.contains("/no/such/ca.pem"), "{missing:?}");
 }
+
+#[tokio::test]
+async fn a_token_endpoint_where_nobody_listens_is_found() {
+    let settings = ServerSettings::new("a".parse().unwrap(), "https://a.example");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/token", taken.local_addr().unwrap());
+    assert_eq!(Outside::new(&settings).token_endpoint(&url).await.result, Verdict::Ok);
+    drop(taken);
+    let gone = Outside::new(&settings).token_endpoint(&url).await;
+    assert!(gone.result == Verdict::Failed && gone.found.contains(&url), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_check_without_an_end_is_ended_and_told() {
+    let (checks, ahead) = within(Duration::ZERO, Kind::Upstream, std::future::pending()).await;
+    assert!(checks[0].result == Verdict::Failed && checks[0].found.contains("no end within"), "{checks:?}");
+    assert_eq!(ahead, None);
+}

@@ -140,6 +140,11 @@ impl Check {
         self.check == kind.name()
     }
 
+    /// Whether what was checked works, as it should be or nearly so.
+    pub(super) fn works(&self) -> bool {
+        matches!(self.result, Verdict::Ok | Verdict::Warning)
+    }
+
     /// The same check, of this server or login.
     pub(super) fn of(self, server: &str) -> Self {
         Self { server: Some(server.to_owned()), ..self }

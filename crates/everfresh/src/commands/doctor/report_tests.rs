@@ -21,10 +21,13 @@ fn checks() -> Vec<Check> {
 #[test]
 fn a_report_says_what_was_found_what_it_means_and_what_to_do() {
     for width in [40, 80] {
-        let text = Report::of(checks()).rendered(Look { width: Some(width), colour: false });
+        let text = Report::of(checks()).rendered(Look { width: Some(width), ..Look::default() });
         insta::assert_snapshot!(format!("report_{width}"), text);
     }
-    insta::assert_snapshot!("report_colour", Report::of(checks()).rendered(Look { width: Some(80), colour: true }));
+    insta::assert_snapshot!(
+        "report_colour",
+        Report::of(checks()).rendered(Look { width: Some(80), colour: true, ..Look::default() })
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod watch;
 
 use serde_json::Value;
 
-use super::now;
+use super::{NOT_RUNNING, now};
 use crate::cli::{Global, List, Output};
 use crate::client::Api;
 use crate::exit::{Exit, Failure};
@@ -24,8 +24,7 @@ pub(super) async fn list(api: &Api, list: List) -> Result<Exit, Failure> {
         Output::Table => {
             let mut problems = problems_of(&answer);
             if !api.is_daemon() && !servers_of(&answer).is_empty() {
-                let text = "the daemon does not run: nothing is refreshed. Start it with: everfresh serve";
-                problems.push(text.to_owned());
+                problems.push(NOT_RUNNING.to_owned());
             }
             output::line(table::rendered(servers_of(&answer), &problems, now(), Look::of_stdout()));
             if let Some(hint) = explain::hint(servers_of(&answer)) {
@@ -33,7 +32,7 @@ pub(super) async fn list(api: &Api, list: List) -> Result<Exit, Failure> {
             }
         }
     }
-    Ok(if list.check { worst(&answer) } else { Exit::Done })
+    Ok(if list.check { worst(&answer, api.is_daemon()) } else { Exit::Done })
 }
 
 /// Lists anew with every change, until told to end.
@@ -49,12 +48,15 @@ fn problems_of(answer: &Value) -> Vec<String> {
     output::texts(&answer["problems"]).into_iter().map(str::to_owned).collect()
 }
 
-fn worst(answer: &Value) -> Exit {
+/// The exit code for the worst there is: logins that nobody keeps fresh are not well either.
+fn worst(answer: &Value, is_kept_fresh: bool) -> Exit {
     let levels = || servers_of(answer).iter().map(|server| &server["health"]["level"]);
     if levels().any(|level| level == "unhealthy") {
         Exit::Unhealthy
     } else if levels().any(|level| level == "degraded") {
         Exit::Degraded
+    } else if !is_kept_fresh && !servers_of(answer).is_empty() {
+        Exit::NoDaemon
     } else {
         Exit::Done
     }

@@ -5,15 +5,12 @@ use comfy_table::{Cell, Color, ColumnConstraint, Table};
 use everfresh_domain::Timestamp;
 use serde_json::Value;
 
-use crate::output::{self, Look, name_of, relative, text, width_of};
+use crate::output::{self, GAP, Look, name_of, relative, text, width_of};
 
 /// The least that a summary needs where everything has a column of its own, and where the action stands
 /// below it.
 const SUMMARY_WIDE: usize = 40;
 const SUMMARY_MEDIUM: usize = 26;
-
-/// Blanks between two columns.
-const GAP: u16 = 2;
 
 /// What there is to be seen: what is wrong with the daemon, the logins, and what is noteworthy.
 pub(super) fn rendered(servers: &[Value], problems: &[String], now: Timestamp, look: Look) -> String {
@@ -136,7 +133,6 @@ fn level(server: &Value) -> Cell {
 /// The table as text; its third column gives way where there is not enough room.
 fn printed(table: &mut Table) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, GAP));
         if index != 2 {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }

@@ -35,7 +35,7 @@ fn servers() -> Vec<Value> {
 
 fn table_at(width: Option<usize>, colour: bool) -> String {
     let problems = ["config.toml:3: servers.x.url is not a URL; the version before it stays in force".to_owned()];
-    rendered(&servers(), &problems, now(), Look { width, colour })
+    rendered(&servers(), &problems, now(), Look { width, colour, ..Look::default() })
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn only_levels_titles_and_problems_have_a_look() {
 fn a_name_that_leaves_no_room_for_a_table_is_told_without_one() {
     let name = "a".repeat(64);
     let servers = [server(&name, "default", "healthy", "Connected", None)];
-    let text = rendered(&servers, &[], now(), Look { width: Some(80), colour: false });
+    let text = rendered(&servers, &[], now(), Look { width: Some(80), ..Look::default() });
     assert!(text.starts_with(&format!("{name}  healthy\n  Connected\n")), "{text}");
 }
 
@@ -72,6 +72,6 @@ fn a_name_that_leaves_no_room_for_a_table_is_told_without_one() {
 fn where_there_is_nothing_the_first_step_is_told() {
     let text = rendered(&[], &[], now(), Look::default());
     assert!(text.contains("everfresh add linear https://mcp.linear.app/mcp") && text.contains("everfresh demo"));
-    let narrow = rendered(&[], &[], now(), Look { width: Some(40), colour: false });
+    let narrow = rendered(&[], &[], now(), Look { width: Some(40), ..Look::default() });
     assert!(narrow.lines().all(|line| width_of(line) <= 40), "{narrow}");
 }

@@ -95,7 +95,7 @@ async fn open(global: &Global, paths: &Paths) -> Result<reqwest::Response, Strin
     let (base_url, key) = client::daemon(global, paths)
         .await
         .map_err(|failure| failure.text)?
-        .ok_or("none runs; start it with: everfresh serve")?;
+        .ok_or_else(|| format!("it {}. Start it with: everfresh serve", client::absence(paths)))?;
     let http = client::local_client().read_timeout(SILENCE_MAX).build().map_err(|error| error.to_string())?;
     let request = http.get(format!("{base_url}/events")).header("x-everfresh-key", key);
     let response = request.send().await.map_err(|error| error.without_url().to_string())?;

@@ -21,7 +21,7 @@ fn changed(name: &str, server: Option<Value>) -> Change {
     Change::of("servers.changed", &data, now())
 }
 
-const LOOK: Look = Look { width: Some(80), colour: false };
+const LOOK: Look = Look { width: Some(80), colour: false, unicode: false };
 
 fn seen(standing: &Standing) -> String {
     standing.frame(now(), LOOK, 40).join("\n")
