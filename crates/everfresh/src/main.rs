@@ -38,6 +38,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use exit::{Exit, Failure};
 use paths::Paths;
+use serve::Serve;
 
 fn main() -> ExitCode {
     completion::answer();
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = cli.global;
-    let command = cli.command.unwrap_or(Command::Serve);
+    let command = cli.command.unwrap_or_else(|| Command::Serve(Serve::default()));
     if let Command::Completions { shell } = command {
         output::bytes(&completion::script(shell)?);
         return Ok(Exit::Done);
@@ -79,9 +80,9 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Explain(topic) = &command {
         return explain::explain(topic);
     }
-    if let Command::Serve = command {
+    if let Command::Serve(wanted) = command {
         let _traces = logging::start_with_traces(&global, "info")?;
-        return serve::serve(&global, &Paths::of(&global)?).await.map(|()| Exit::Done);
+        return serve::serve(&global, &Paths::of(&global)?, wanted).await.map(|()| Exit::Done);
     }
     if let Command::Demo(demo) = &command {
         logging::start(&global, "off")?;

@@ -79,7 +79,7 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         Command::Url(name) => servers::url(api, &name.name).await,
         Command::Open(open) => login::open_page(api, global, &open).await,
         Command::Notify(Notify::Test(test)) => notify::test(api, &test).await,
-        Command::Serve
+        Command::Serve(_)
         | Command::Demo(_)
         | Command::Doctor(_)
         | Command::Connect(_)
