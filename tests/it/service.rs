@@ -171,6 +171,9 @@ impl Home {
             std::fs::write(bin.join(name), include_str!("systemctl.py")).unwrap();
             std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
         }
+        // Windows's scheduler: every task is there, and what it is told is done.
+        std::fs::write(bin.join("schtasks.exe"), "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(bin.join("schtasks.exe"), std::fs::Permissions::from_mode(0o755)).unwrap();
         Self { world, listen: format!("127.0.0.1:{}", free_port()) }
     }
 
@@ -351,30 +354,78 @@ async fn readiness_is_an_exit_code() {
     daemon.kill().await;
 }
 
+/// What the task of Windows starts.
+fn keeper(home: &Home) -> Child {
+    let mut keeper = command(home.world.folder());
+    keeper.args(["--listen", "127.0.0.1:0", "service", "run"]).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// The daemon that says that it runs.
+async fn daemon_pid(home: &Home) -> Option<u64> {
+    let told = std::fs::read(home.path("data/daemon.json")).ok()?;
+    serde_json::from_slice::<Value>(&told).ok()?["pid"].as_u64()
+}
+
+/// The words of a command on the service that Windows has.
+fn task(command: &str) -> [&str; 4] {
+    ["service", command, "--manager", "task"]
+}
+
+/// Waits until the daemon is the service's own and ready.
+async fn ready(home: &Home) {
+    let ready = || async { Some(home.run(&task("status")).await).filter(|ran| ran.code == 0) };
+    until("the service is ready", LIMIT, ready).await;
+}
+
+fn daemon_log(home: &Home) -> String {
+    std::fs::read_to_string(home.path("data/daemon.log")).unwrap()
+}
+
+/// Waits until a daemon has ended as one ends that stores what it has under way.
+async fn drained(home: &Home) {
+    let drained = || async { daemon_log(home).contains("\"message\":\"stopped\"").then_some(()) };
+    until("the daemon stops by itself", LIMIT, drained).await;
+}
+
+fn kill(signal: &str, pid: u64) {
+    assert!(std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_windows_starts_keeps_the_daemon_running() {
-    let world = World::with_lifetime(Duration::from_secs(600)).await;
-    let mut keeper = command(world.folder())
-        .args(["--listen", "127.0.0.1:0", "service", "run"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let pid = || async {
-        let told = std::fs::read(world.folder().join("data/daemon.json")).ok()?;
-        serde_json::from_slice::<Value>(&told).ok()?["pid"].as_u64()
-    };
-    let (first, _) = until("a daemon runs", LIMIT, pid).await;
-    assert!(std::process::Command::new("kill").args(["-KILL", &first.to_string()]).status().unwrap().success());
-    let another = || async { pid().await.filter(|pid| *pid != first) };
-    let (second, took) = until("another daemon runs", LIMIT, another).await;
+    let home = Home::new().await;
+    let mut keeper = keeper(&home);
+    let (first, _) = until("a daemon runs", LIMIT, || daemon_pid(&home)).await;
+    kill("-KILL", first);
+    let another = || async { daemon_pid(&home).await.filter(|pid| *pid != first) };
+    let (_, took) = until("another daemon runs", LIMIT, another).await;
     println!("a killed daemon was back after {took:?}");
-    let log = std::fs::read_to_string(world.folder().join("data/daemon.log")).unwrap();
-    assert!(log.contains("the store is open"), "{log}");
-    let stop = keeper.id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &stop]).status().unwrap().success());
+    assert!(daemon_log(&home).contains("the store is open"), "{}", daemon_log(&home));
+    kill("-TERM", keeper.id().unwrap().into());
     assert!(timeout(LIMIT, keeper.wait()).await.unwrap().unwrap().success());
-    let gone = || async { (!Path::new(&format!("/proc/{second}")).exists()).then_some(()) };
-    until("the daemon ends with its keeper", LIMIT, gone).await;
+    drained(&home).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_windows_starts_is_seen_and_ends_when_the_service_is_stopped() {
+    let home = Home::new().await;
+    let idle = home.run(&task("stop")).await.expect(0);
+    assert_eq!(idle.stdout, "stopped\n", "there is nothing to be stopped");
+    let mut keeper = keeper(&home);
+    ready(&home).await;
+    home.run(&task("stop")).await.expect(0);
+    assert!(timeout(LIMIT, keeper.wait()).await.unwrap().unwrap().success());
+    drained(&home).await;
+    home.run(&task("status")).await.expect(6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_keeper_is_killed_ends_as_one_that_is_told_to() {
+    let home = Home::new().await;
+    let mut keeper = keeper(&home);
+    ready(&home).await;
+    keeper.kill().await.unwrap();
+    drained(&home).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

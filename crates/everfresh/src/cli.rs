@@ -14,6 +14,7 @@ use crate::schema::Shape;
 use crate::connect::Connect;
 use crate::explain;
 use crate::keys::Key;
+use crate::serve::Serve;
 use crate::token::Token;
 use crate::token::git::GitCredential;
 
@@ -67,7 +68,7 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run the daemon in the foreground (the default).
     #[command(after_help = help::SERVE)]
-    Serve,
+    Serve(Serve),
     /// Show the whole product on this machine, with no account and nothing left behind.
     Demo(Demo),
     /// Add a server, then log in to it.

@@ -39,6 +39,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use exit::{Exit, Failure};
 use paths::Paths;
+use serve::Serve;
 
 fn main() -> ExitCode {
     completion::answer();
@@ -85,7 +86,7 @@ fn parsed() -> Cli {
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = cli.global;
-    let command = cli.command.unwrap_or(Command::Serve);
+    let command = cli.command.unwrap_or_else(|| Command::Serve(Serve::default()));
     if let Command::Completions { shell } = command {
         output::bytes(&completion::script(shell)?);
         return Ok(Exit::Done);
@@ -100,9 +101,9 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Explain(topic) = &command {
         return explain::explain(topic);
     }
-    if let Command::Serve = command {
+    if let Command::Serve(wanted) = command {
         let _traces = logging::start_with_traces(&global, "info")?;
-        return serve::serve(&global, &Paths::of(&global)?).await.map(|()| Exit::Done);
+        return serve::serve(&global, &Paths::of(&global)?, wanted).await.map(|()| Exit::Done);
     }
     if let Command::Demo(demo) = &command {
         logging::start(&global, "off")?;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use clap::Args;
 use everfresh_infrastructure::files;
 use everfresh_presentation::Server;
 use notify::{RecursiveMode, Watcher};
@@ -43,15 +44,27 @@ enum Signal {
     Reload,
 }
 
+/// Arguments of `serve`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// Stop when standard input ends: whoever started the daemon has gone, or wants that.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+}
+
 /// Runs the daemon until it is told to stop.
-pub(crate) async fn serve(global: &Global, paths: &Paths) -> Result<(), Failure> {
+pub(crate) async fn serve(global: &Global, paths: &Paths, wanted: Serve) -> Result<(), Failure> {
     // Before there is any thread: what the environment says of them is taken out of it.
     let passed = sd::passed_listeners()?;
     // Watched before it is read, so that no change falls in between.
     let (changed, mut changes) = mpsc::channel(1);
     let _watcher = watch(&paths.config, changed);
     let config = loading::load(paths, global)?;
-    let mut signals = signals();
+    let (tell, mut signals) = mpsc::channel(4);
+    hear_signals(tell.clone());
+    if wanted.until_stdin_ends {
+        hear_stdin(tell);
+    }
     let store = compose::open_store(paths, &config)?;
     tracing::info!(key = %store.key_origin, data = %paths.data.display(), "the store is open");
     let key_origin = store.key_origin.to_string();
@@ -182,32 +195,29 @@ fn watch(path: &Path, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWa
 }
 
 #[cfg(unix)]
-fn signals() -> mpsc::Receiver<Signal> {
+fn hear_signals(tell: mpsc::Sender<Signal>) {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let (sender, receiver) = mpsc::channel(4);
     let kinds: [(SignalKind, fn() -> Signal); 3] = [
         (SignalKind::terminate(), || Signal::Stop("SIGTERM")),
         (SignalKind::interrupt(), || Signal::Stop("SIGINT")),
         (SignalKind::hangup(), || Signal::Reload),
     ];
     for (kind, told) in kinds {
-        let sender = sender.clone();
+        let tell = tell.clone();
         let Ok(mut incoming) = signal(kind) else { continue };
         tokio::spawn(async move {
             while incoming.recv().await.is_some() {
-                drop(sender.send(told()).await);
+                drop(tell.send(told()).await);
             }
         });
     }
-    receiver
 }
 
 #[cfg(windows)]
-fn signals() -> mpsc::Receiver<Signal> {
+fn hear_signals(tell: mpsc::Sender<Signal>) {
     use tokio::signal::windows;
 
-    let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let (Ok(mut pressed), Ok(mut broken), Ok(mut closed)) =
             (windows::ctrl_c(), windows::ctrl_break(), windows::ctrl_close())
@@ -219,9 +229,19 @@ fn signals() -> mpsc::Receiver<Signal> {
             _ = broken.recv() => "Ctrl-Break",
             _ = closed.recv() => "the console's end",
         };
-        drop(sender.send(Signal::Stop(name)).await);
+        drop(tell.send(Signal::Stop(name)).await);
     });
-    receiver
+}
+
+/// Tells of the end of standard input, on a thread of its own: its reading cannot be called off.
+fn hear_stdin(tell: mpsc::Sender<Signal>) {
+    let hear = move || {
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        drop(tell.blocking_send(Signal::Stop("the end of standard input")));
+    };
+    if let Err(error) = std::thread::Builder::new().name("stdin".to_owned()).spawn(hear) {
+        tracing::warn!(%error, "the daemon will not notice the end of whoever started it");
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,21 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
+/// Gives a file the name of another in the same folder, which it replaces in one step.
+///
+/// Windows forces no folder to the disk. There the file is forced once more under its new name, which
+/// takes along what the file system's journal says of it.
+pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    if cfg!(windows) { sync(to) } else { Ok(()) }
+}
+
+/// Forces the content of a file to the disk that somebody else wrote.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    // Windows flushes only what is open for writing.
+    OpenOptions::new().write(true).open(path)?.sync_data()
+}
+
 /// Forces the names in `folder` to the disk, where the platform has that.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
@@ -33,7 +48,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     let beside = path.with_added_extension("tmp");
     write_synced(&beside, content)?;
-    fs::rename(&beside, path)?;
+    replace(&beside, path)?;
     sync_folder(folder)
 }
 

@@ -85,7 +85,7 @@ async fn with(api: &Api, command: Command, global: &Global, paths: &Paths) -> Re
         Command::Url(url) => servers::url(api, &url.server.name, url.whom.as_deref()).await,
         Command::Open(open) => login::open_page(api, global, &open).await,
         Command::Notify(Notify::Test(test)) => notify::test(api, &test).await,
-        Command::Serve
+        Command::Serve(_)
         | Command::Demo(_)
         | Command::Doctor(_)
         | Command::Connect(_)

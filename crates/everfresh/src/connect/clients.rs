@@ -84,6 +84,11 @@ impl Client {
         CLIENTS.iter().find(|client| client.id == id)
     }
 
+    /// Its file on `machine`, in the separators of this system: the table has those of most.
+    pub(crate) fn place(&self, machine: &Machine) -> PathBuf {
+        (self.file)(machine).components().collect()
+    }
+
     /// How it is connected where nobody says otherwise.
     pub(crate) fn transport(&self) -> Transport {
         if self.http.is_some() && self.keyless.is_none() { Transport::Http } else { Transport::Stdio }

@@ -152,7 +152,7 @@ fn place(machine: &Machine, id: &str, wanted: &Connect) -> Result<Place, Failure
         (None, true, None) => {
             return Err(Failure::new(Exit::Usage, format!("{} has no file for projects", client.name)));
         }
-        (None, false, _) => (client.file)(machine),
+        (None, false, _) => client.place(machine),
     };
     Ok(Place { client, held: Held::open(&named)?, named })
 }

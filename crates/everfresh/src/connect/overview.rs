@@ -55,7 +55,7 @@ pub(super) fn print(machine: &Machine, address: Option<&str>, how: Output) {
 }
 
 fn look(machine: &Machine, client: &'static Client, address: Option<&str>) -> Option<Found> {
-    let file = (client.file)(machine);
+    let file = client.place(machine);
     let is_there = file.exists() || file.parent().is_some_and(|folder| folder != machine.home && folder.is_dir());
     if !is_there {
         return None;

@@ -28,7 +28,7 @@ fn each_exit_code_has_its_section_under_its_number() {
         assert!(section.words.starts_with(&format!("Exit code {code}: ")), "{section:?}");
     }
     let rows = everfresh_testkit::documents::rows(&everfresh_testkit::documents::document("REFERENCE.md"), "code");
-    let referred: Vec<u8> = rows.iter().filter_map(|row| row[0].parse().ok()).collect();
+    let referred: Vec<u8> = rows.iter().filter_map(|row| row[0].parse::<u8>().ok()).collect();
     assert_eq!(referred, codes, "the table in docs/REFERENCE.md");
     let told = sections().filter(|section| section.topic() == Topic::ExitCode).count();
     assert_eq!(told, codes.len(), "a section explains an exit code that there is not");

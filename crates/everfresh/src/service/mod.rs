@@ -2,6 +2,7 @@
 //!
 //! A user's, never the system's: the logins, the keychain and the data folder are the user's.
 
+mod keeper;
 mod launchd;
 mod manager;
 mod plan;

@@ -3,9 +3,10 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::keeper::Keeper;
 use super::plan;
 use crate::cli::Global;
 use crate::daemon_log;
@@ -20,16 +21,22 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A daemon that ran for so long is not one that keeps failing.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// Runs the daemon, with its log in the data folder, until it ends well or its configuration is wrong.
+/// How long a daemon that is told to end may take: less than whoever stops the service waits.
+const ENDING: Duration = Duration::from_secs(80);
+
+/// Runs the daemon, with its log in the data folder, until it is told to stop, it ends well or its
+/// configuration is wrong.
 pub(super) async fn run(global: &Global, paths: &Paths) -> Result<Exit, Failure> {
+    let keeper = Keeper::of(&paths.data);
+    let _held = keeper.hold().await?;
     let mut pause = PAUSE_MIN;
     loop {
         let began = Instant::now();
-        let mut daemon = start(global, paths)?;
+        let (mut daemon, pipe) = start(global, paths)?;
         let ended = tokio::select! {
             ended = daemon.wait() => ended.map_err(|error| unusable(&error))?,
-            () = told_to_stop() => {
-                daemon.kill().await.map_err(|error| unusable(&error))?;
+            () = told_to_stop(&keeper) => {
+                end(daemon, pipe).await.map_err(|error| unusable(&error))?;
                 return Ok(Exit::Done);
             }
         };
@@ -44,18 +51,39 @@ pub(super) async fn run(global: &Global, paths: &Paths) -> Result<Exit, Failure>
         tracing::warn!(%ended, ?pause, "the daemon has ended, and is started again");
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
-            () = told_to_stop() => return Ok(Exit::Done),
+            () = told_to_stop(&keeper) => return Ok(Exit::Done),
         }
     }
 }
 
-fn start(global: &Global, paths: &Paths) -> Result<Child, Failure> {
+/// Starts a daemon that ends, in its own time, once the pipe is closed that comes with it: by this
+/// process, or with it.
+fn start(global: &Global, paths: &Paths) -> Result<(Child, Option<ChildStdin>), Failure> {
     let (_, log) = daemon_log::open(paths).map_err(|error| unusable(&error))?;
     let program = std::env::current_exe().map_err(|error| unusable(&error))?;
     let mut command = Command::new(program);
-    command.args(plan::arguments(global, paths)?).args(["--log-format", "json"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-    command.spawn().map_err(|error| unusable(&error))
+    command.args(plan::arguments(global, paths)?).args(["--log-format", "json", "--until-stdin-ends"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+    let mut daemon = command.spawn().map_err(|error| unusable(&error))?;
+    // Taken out of it: whoever waits for a child closes what is left in there.
+    let pipe = daemon.stdin.take();
+    Ok((daemon, pipe))
+}
+
+/// Ends the daemon. What it has under way is stored, unless it takes too long.
+async fn end(mut daemon: Child, pipe: Option<ChildStdin>) -> std::io::Result<()> {
+    drop(pipe);
+    match timeout(ENDING, daemon.wait()).await {
+        Ok(ended) => ended.map(drop),
+        Err(_) => daemon.kill().await,
+    }
+}
+
+async fn told_to_stop(keeper: &Keeper) {
+    tokio::select! {
+        () = signalled() => {}
+        () = keeper.asked() => {}
+    }
 }
 
 fn unusable(error: &std::io::Error) -> Failure {
@@ -63,7 +91,7 @@ fn unusable(error: &std::io::Error) -> Failure {
 }
 
 #[cfg(unix)]
-async fn told_to_stop() {
+async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
 
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
@@ -74,7 +102,7 @@ async fn told_to_stop() {
 }
 
 #[cfg(not(unix))]
-async fn told_to_stop() {
+async fn signalled() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending().await
     }

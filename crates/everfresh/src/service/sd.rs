@@ -155,7 +155,14 @@ fn tell(news: &[News]) {
 
 #[cfg(not(target_os = "linux"))]
 fn tell(news: &[News]) {
-    tracing::trace!(?news, "there is no service manager to tell");
+    for news in news {
+        match news {
+            News::Status(line) => tracing::trace!(line, "there is no service manager to tell"),
+            News::Ready | News::Reloading | News::Stopping | News::Alive => {
+                tracing::trace!(?news, "there is no service manager to tell");
+            }
+        }
+    }
 }
 
 /// Within which time the service manager wants to hear that the daemon lives, if it does.

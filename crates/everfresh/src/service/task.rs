@@ -5,13 +5,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use super::PATIENCE;
+use super::keeper::Keeper;
 use super::manager::{Manager, State};
 use super::plan::Plan;
 use crate::exit::{Exit, Failure};
 
 /// The task's name.
 const TASK: &str = "everfresh";
+
+/// How long what the task starts may take to be there.
+const STARTING: Duration = Duration::from_secs(4);
+
+/// How often it is started: one that is just ending lets no other begin beside it.
+const STARTS_MAX: usize = 4;
 
 /// The task's definition. `user` is who it runs as, and whose session starts it.
 pub(super) fn definition(plan: &Plan, user: &str) -> String {
@@ -91,11 +100,13 @@ fn escaped(text: &str) -> String {
 pub(super) struct Tasks {
     /// Where the definition is kept, to see whether another one is the same.
     kept: PathBuf,
+    /// What the task starts.
+    keeper: Keeper,
 }
 
 impl Tasks {
     pub(super) fn new(data: &Path) -> Self {
-        Self { kept: data.join("everfresh-task.xml") }
+        Self { kept: data.join("everfresh-task.xml"), keeper: Keeper::of(data) }
     }
 }
 
@@ -143,19 +154,27 @@ impl Manager for Tasks {
     }
 
     fn start(&self) -> Result<(), Failure> {
-        schtasks(&["/Run", "/TN", TASK]).map(|_| ())
+        for _ in 0..STARTS_MAX {
+            schtasks(&["/Run", "/TN", TASK])?;
+            if self.keeper.becomes(true, STARTING) {
+                return Ok(());
+            }
+        }
+        Err(Failure::new(Exit::NoDaemon, "the Task Scheduler was told to start the task, and nothing runs"))
     }
 
     fn stop(&self) -> Result<(), Failure> {
-        schtasks(&["/End", "/TN", TASK]).map(|_| ())
+        // `schtasks /End` ends the console alone, and the daemon goes on without it.
+        self.keeper.stop(PATIENCE)
     }
 
     fn state(&self) -> Result<State, Failure> {
-        // Its words for running are those of the system's language: whether the daemon answers tells.
         let installed = schtasks(&["/Query", "/TN", TASK]).is_ok();
         let details = if installed { "registered" } else { "not registered" }.to_owned();
         let definition = installed.then(|| self.kept.clone());
-        Ok(State { definition, enabled: installed, details, ..State::default() })
+        // The scheduler's words for running are those of the system's language.
+        let running = Some(self.keeper.runs());
+        Ok(State { definition, enabled: installed, running, details, ..State::default() })
     }
 
     fn log(&self, data: &Path) -> String {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -182,15 +182,7 @@ impl Started {
         // What a service manager told this process is not for another one.
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS");
         command.current_dir(&paths.data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        #[cfg(windows)]
-        {
-            /// `DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP`.
-            const FLAGS: u32 = 0x0000_0008 | 0x0000_0200;
-            std::os::windows::process::CommandExt::creation_flags(&mut command, FLAGS);
-        }
-        let mut child = command.spawn()?;
+        let mut child = spawn_apart(&mut command)?;
         tracing::info!(pid = child.id(), log = %log.display(), "a daemon is started");
         let (told, ended) = oneshot::channel();
         // Whoever started a process must wait for it, also for one that lives longer.
@@ -224,5 +216,28 @@ impl Started {
         let exit =
             [Exit::Usage, Exit::Store].into_iter().find(|exit| Some(*exit as i32) == code).unwrap_or(Exit::NoDaemon);
         Failure::new(exit, format!("the daemon cannot be started: {cause}"))
+    }
+}
+
+/// Starts `command` so that it is not ended with this process and its group.
+#[cfg(unix)]
+fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    command.spawn()
+}
+
+/// Starts `command` so that it is not ended with this process, its console and, where that may be
+/// left, its job. It gets a console that nobody sees, which what it starts has too: without one, each
+/// of those would show a window.
+#[cfg(windows)]
+fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    use std::os::windows::process::CommandExt;
+
+    /// `CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP`.
+    const APART: u32 = 0x0800_0000 | 0x0000_0200;
+    const CREATE_BREAKAWAY_FROM_JOB: u32 = 0x0100_0000;
+    match command.creation_flags(APART | CREATE_BREAKAWAY_FROM_JOB).spawn() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => command.creation_flags(APART).spawn(),
+        spawned => spawned,
     }
 }

@@ -44,6 +44,7 @@ pub(crate) async fn stdio(global: &Global, paths: &Paths, name: &str) -> Result<
     let grant: GrantId = name
         .parse()
         .map_err(|error: everfresh_domain::ids::InvalidName| Failure::new(Exit::NoSuchServer, error.to_string()))?;
+    keep_handles();
     let daemon = Daemon::new(global, paths);
     daemon.reach().await?;
     let (out, lines) = mpsc::channel(OUT);
@@ -79,6 +80,27 @@ async fn write(mut client: impl AsyncWrite + Unpin, mut lines: mpsc::Receiver<Ve
     }
     client.flush().await
 }
+
+/// Keeps the client's pipes out of the processes that this one starts: Windows gives a child every
+/// handle that may be inherited, and a daemon that had them would keep them open for ever.
+#[cfg(windows)]
+fn keep_handles() {
+    use filedescriptor::{FileDescriptor, StdioDescriptor};
+
+    let replaced = [
+        FileDescriptor::redirect_stdio(&io::stdin(), StdioDescriptor::Stdin),
+        FileDescriptor::redirect_stdio(&io::stdout(), StdioDescriptor::Stdout),
+        FileDescriptor::redirect_stdio(&io::stderr(), StdioDescriptor::Stderr),
+    ];
+    // Duplicates, which are not inherited, have taken the places of the handles that are closed here.
+    for error in replaced.into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "the daemon will hold a pipe of the client's open");
+    }
+}
+
+/// Elsewhere children have the descriptors that they are given, and no others.
+#[cfg(not(windows))]
+fn keep_handles() {}
 
 /// Ends when somebody wants this process to end.
 #[cfg(unix)]

@@ -5,7 +5,7 @@
 //! `mcp_config.json` beside it. While mcpproxy runs it holds a lock on the file, and refreshes what is
 //! in it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use everfresh_application::ForeignLogin;
@@ -101,6 +101,8 @@ pub fn find(place: &Path, is_stopped: bool) -> Result<Found, SourceError> {
 /// Takes the lock that mcpproxy holds while it runs.
 #[cfg(unix)]
 fn lock(file: &File, path: &Path) -> Result<File, SourceError> {
+    use std::fs::TryLockError;
+
     let held = file.try_clone().map_err(|error| SourceError::unreadable(path, error))?;
     match held.try_lock() {
         Ok(()) => Ok(held),

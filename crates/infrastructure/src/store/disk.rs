@@ -3,7 +3,7 @@
 //! Each step is a method of [`Disk`], so that a test can record them and cut the power between any
 //! two. What a step guarantees stands at the method; nothing else is taken for granted.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        files::replace(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -47,11 +47,6 @@ impl Disk for RealDisk {
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         files::sync_folder(folder)
     }
-}
-
-/// Forces a file that somebody else wrote to the disk.
-pub(super) fn sync_file(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_data()
 }
 
 /// The name under which a file is written before it takes its own.

@@ -12,7 +12,6 @@ use everfresh_application::journal::{Line, surplus};
 use everfresh_application::ports::JournalEntry;
 use everfresh_domain::Timestamp;
 
-use super::disk;
 use crate::files;
 
 /// Larger segments than sled's own choice: with those, a power cut loses records of 12 KiB.
@@ -106,7 +105,7 @@ impl Tree {
     /// sled's own `flush` leaves the file to the operating system: a power cut would lose it.
     fn force(&self) -> Result<(), TreeError> {
         self.db.flush()?;
-        Ok(disk::sync_file(&self.folder.join("db"))?)
+        Ok(files::sync(&self.folder.join("db"))?)
     }
 
     /// Appends to a journal, and forgets what is too old. Durable with the next record at the latest.

@@ -288,7 +288,24 @@ fn data_folder(paths: &Paths) -> Check {
         let fix = format!("chmod go-rwx {}", open.join(" "));
         return Check::failed(Kind::DataFolder, Exit::Store, format!("others can read {}", open.join(", ")), fix);
     }
-    Check::ok(Kind::DataFolder, format!("{} is its owner's only", paths.data.display()))
+    if cfg!(unix) {
+        return Check::ok(Kind::DataFolder, format!("{} is its owner's only", paths.data.display()));
+    }
+    let profile = directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned());
+    in_profile(&paths.data, profile.as_deref())
+}
+
+/// Where files have no mode, the user's profile decides who may read; elsewhere nobody has decided it.
+fn in_profile(folder: &Path, profile: Option<&Path>) -> Check {
+    let whole = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    let (data, profile) = (whole(folder), profile.and_then(whole));
+    if data.zip(profile).is_some_and(|(data, profile)| data.starts_with(profile)) {
+        return Check::ok(Kind::DataFolder, format!("{} is within your profile, which is yours", folder.display()));
+    }
+    let found = format!("{} is outside your profile: others may be able to read it", folder.display());
+    let user = std::env::var("USERNAME").unwrap_or_else(|_| "YOU".to_owned());
+    let fix = format!("icacls \"{}\" /inheritance:r /grant:r \"{user}:(OI)(CI)F\" /T", folder.display());
+    Check::warning(Kind::DataFolder, found, fix)
 }
 
 #[cfg(test)]

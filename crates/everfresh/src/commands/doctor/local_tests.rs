@@ -54,6 +54,16 @@ fn a_data_folder_that_is_a_file_is_told_to_be_none() {
 }
 
 #[test]
+fn a_data_folder_outside_the_profile_is_told_where_that_decides_who_reads() {
+    let (folder, paths) = folder();
+    assert_eq!(in_profile(&paths.data, Some(folder.path())).result, Verdict::Ok);
+    for profile in [None, Some(Path::new("/somebody/else"))] {
+        let outside = in_profile(&paths.data, profile);
+        assert!(outside.result == Verdict::Warning && outside.found.contains("outside your profile"), "{outside:?}");
+    }
+}
+
+#[test]
 fn room_is_judged_by_what_a_refresh_needs() {
     for (room, verdict) in [(1 << 20, Verdict::Failed), (32 << 20, Verdict::Warning), (20 << 30, Verdict::Ok)] {
         assert_eq!(judged_room(room, String::new()).result, verdict, "{room}");
