@@ -228,6 +228,8 @@ impl Attempts {
         let asked = self.discovery.token_endpoint(server, &failed.binding.client.issuer);
         let told = tokio::time::timeout(limit, asked).await;
         let (record, more) = match told.map(|told| told.map_err(|error| error.to_string())) {
+            // Where neither is reached, it is the network that is gone.
+            Ok(Err(_)) | Err(_) if failure.class == FailureClass::Network => return (failed, failure),
             Ok(Ok(endpoint)) if endpoint == failed.binding.token_endpoint => {
                 (failed, "the provider's metadata still names this token endpoint".to_owned())
             }
@@ -243,12 +245,8 @@ impl Attempts {
             }
             Ok(Err(cause)) => {
                 let grant = &attempt.grant;
-                (
-                    failed,
-                    format!(
-                        "the token endpoint may have moved, and where to is not found ({cause}); `everfresh login {grant}` looks anew"
-                    ),
-                )
+                let moved = format!("the token endpoint may have moved, and where to is not found ({cause})");
+                (failed, format!("{moved}; `everfresh login {grant}` looks anew"))
             }
             Err(_) => (failed, format!("the provider's metadata did not come within {} s", limit.as_secs())),
         };

@@ -31,8 +31,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "time without the daemon is told as if it had run",
         file: "crates/domain/src/timeline/mod.rs",
-        text: r"!self.runs.ran_at(at)",
-        instead: r"!self.runs.ran_at(at) && self.history.is_empty()",
+        text: r"if !runs.ran_at(at) {",
+        instead: r"if !runs.ran_at(at) && self.history.holding_at(at).is_none() {",
         noticed_by: &["everfresh-domain", "everfresh-application"],
     },
     Mutation {
@@ -190,8 +190,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "climbing paths",
         file: "crates/presentation/src/proxy/target.rs",
-        text: r#"        plain == ".." || plain == ".""#,
-        instead: r#"        plain == "...""#,
+        text: r#"Some("." | "..")"#,
+        instead: r#"Some("...")"#,
         noticed_by: &["everfresh-presentation"],
     },
     Mutation {

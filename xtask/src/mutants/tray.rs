@@ -28,8 +28,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "the tray knows no key",
         file: "crates/tray/src/place.rs",
-        text: r#"            None => match fs::read_to_string(self.data.join("local-key")) {"#,
-        instead: r#"            None => match fs::read_to_string(self.data.join("local-keys")) {"#,
+        text: r#"match fs::read_to_string(self.data.join(LOCAL_KEY)) {"#,
+        instead: r#"match fs::read_to_string(self.data.join("local-keys")) {"#,
         noticed_by: &["everfresh-tray"],
     },
     Mutation {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use everfresh_application::access::{Access, Pass};
 use everfresh_application::ports::{
-    LoadedGrant, MockMetrics, MockOAuthClient, MockOAuthDiscovery, MockProofKeys, MockSecrets, MockTokenStore,
-    StoreError,
+    DiscoveryError, LoadedGrant, MockMetrics, MockOAuthClient, MockOAuthDiscovery, MockProofKeys, MockSecrets,
+    MockTokenStore, StoreError,
 };
 use everfresh_application::{Application, LoginSettings, Parts};
-use everfresh_domain::{Generation, GrantRecord, Policy, Secret, TokenResponse};
+use everfresh_domain::{Failure, FailureClass, Generation, GrantRecord, Policy, Secret, TokenResponse};
 use everfresh_testkit::clock::{START, SeededEntropy, VirtualClock};
 use everfresh_testkit::contract::store::record;
 use mockall::Sequence;
@@ -63,10 +63,14 @@ fn metrics() -> MockMetrics {
 }
 
 async fn start(store: MockTokenStore, oauth: MockOAuthClient) -> Application {
+    start_with(store, oauth, MockOAuthDiscovery::new()).await
+}
+
+async fn start_with(store: MockTokenStore, oauth: MockOAuthClient, discovery: MockOAuthDiscovery) -> Application {
     Application::start(Parts {
         store: Arc::new(store),
         oauth: Arc::new(oauth),
-        discovery: Arc::new(MockOAuthDiscovery::new()),
+        discovery: Arc::new(discovery),
         secrets: Arc::new(MockSecrets::new()),
         clock: Arc::new(VirtualClock::default()),
         proofs: Arc::new(MockProofKeys::new()),
@@ -138,6 +142,23 @@ async fn nothing_is_sent_where_the_mark_cannot_be_stored() {
     let health = app.servers()[0].health.clone();
     assert_eq!(health.reason.as_str(), "store_write_failed");
     assert!(health.detail.contains("no space left"), "{health:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_network_no_token_endpoint_is_said_to_have_moved() {
+    let (mut store, mut oauth, mut discovery) = (store(), MockOAuthClient::new(), MockOAuthDiscovery::new());
+    store.expect_replace().returning(|_, _| Ok(()));
+    oauth.expect_refresh().returning(|_, _, _, _| {
+        let unresolved = Failure::without_answer(FailureClass::Network, "the name as.example does not resolve");
+        Err(Failure { endpoint_gone: true, ..unresolved })
+    });
+    discovery.expect_token_endpoint().times(1..).returning(|_, issuer| {
+        Err(DiscoveryError::Unreachable { url: issuer.to_owned(), cause: "no such name".to_owned() })
+    });
+    let app = start_with(store, oauth, discovery).await;
+    pass(Duration::from_secs(5)).await;
+    let detail = app.servers()[0].health.detail.clone();
+    assert!(detail.contains("does not resolve") && !detail.contains("moved"), "{detail}");
 }
 
 #[tokio::test(start_paused = true)]

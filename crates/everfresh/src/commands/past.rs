@@ -26,6 +26,8 @@ enum State {
     Unknown,
     /// The daemon did not run, or the machine slept.
     Off,
+    /// The server was switched off.
+    Disabled,
     /// Nobody was logged in.
     LoggedOut,
     /// A valid token was at hand.
@@ -37,13 +39,15 @@ enum State {
 }
 
 impl State {
-    const ALL: [Self; 6] = [Self::Valid, Self::Failing, Self::Lapsed, Self::LoggedOut, Self::Off, Self::Unknown];
+    const ALL: [Self; 7] =
+        [Self::Valid, Self::Failing, Self::Lapsed, Self::LoggedOut, Self::Disabled, Self::Off, Self::Unknown];
 
     fn named(name: &str) -> Self {
         match name {
             "valid" => Self::Valid,
             "lapsed" => Self::Lapsed,
             "logged_out" => Self::LoggedOut,
+            "disabled" => Self::Disabled,
             "off" => Self::Off,
             _ => Self::Unknown,
         }
@@ -56,6 +60,7 @@ impl State {
             Self::Failing => ('▒', '~'),
             Self::Lapsed => ('█', 'X'),
             Self::LoggedOut => ('░', '_'),
+            Self::Disabled => ('═', ':'),
             Self::Off => ('─', '-'),
             Self::Unknown => ('·', '.'),
         };
@@ -68,6 +73,7 @@ impl State {
             Self::Failing => "refreshes failing",
             Self::Lapsed => "no valid token",
             Self::LoggedOut => "logged out",
+            Self::Disabled => "switched off",
             Self::Off => "not running",
             Self::Unknown => "not recorded",
         }
@@ -79,7 +85,7 @@ impl State {
             Self::Valid => look.level("healthy", text),
             Self::Failing => look.level("degraded", text),
             Self::Lapsed => look.level("unhealthy", text),
-            Self::LoggedOut | Self::Off | Self::Unknown => text.to_owned(),
+            Self::LoggedOut | Self::Disabled | Self::Off | Self::Unknown => text.to_owned(),
         }
     }
 
@@ -225,7 +231,7 @@ fn meaning(state: State, stretches: &[Stretch], past: &Value, now: Timestamp) ->
                 None => all,
             }
         }
-        (State::Lapsed | State::Valid | State::LoggedOut | State::Off | State::Unknown, _) => all,
+        (_, _) => all,
     }
 }
 

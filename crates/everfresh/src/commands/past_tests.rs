@@ -50,6 +50,18 @@ fn a_day_is_one_line_that_fits_and_each_of_its_signs_is_explained() {
 }
 
 #[test]
+fn every_state_that_the_daemon_tells_is_known_here() {
+    use everfresh_domain::timeline::State as Told;
+    for state in [Told::Valid, Told::Lapsed, Told::LoggedOut, Told::Disabled, Told::Off] {
+        assert_ne!(State::named(state.as_str()), State::Unknown, "{state:?}");
+    }
+    let mut past = past();
+    past["spans"][1]["state"] = json!("disabled");
+    let told = text(&told(&past, DRAWN).unwrap());
+    assert!(told.contains("═ switched off: 60 min") && !told.contains("logged out"), "{told}");
+}
+
+#[test]
 fn what_is_no_terminal_gets_nothing_but_ascii() {
     assert!(text(&told(&past(), Look::default()).unwrap()).is_ascii());
 }

@@ -33,6 +33,6 @@ fn the_tables_of_reasons_and_states_are_whole() {
     let first =
         |title: &str| -> Vec<String> { rows(&reference, title).into_iter().map(|row| row[0].clone()).collect() };
     assert_eq!(first("reason"), Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>());
-    let states = [State::Valid, State::Lapsed, State::LoggedOut, State::Off, State::Unknown];
+    let states = [State::Valid, State::Lapsed, State::LoggedOut, State::Disabled, State::Off, State::Unknown];
     assert_eq!(first("state"), states.map(State::as_str));
 }
