@@ -150,7 +150,7 @@ fn forgiving() -> Behaviour {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_kills_under_rotation_lose_no_login() {
     let kills: u64 = std::env::var("EVERFRESH_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    let refresh = "min_spacing = \"100ms\"\nbackoff_base = \"100ms\"\nbackoff_cap = \"1s\"";
+    let refresh = "min_spacing = \"100ms\"\nbackoff_base = \"100ms\"\nbackoff_cap = \"1s\"\nhourly_budget = 10000";
     let world = World::new(forgiving(), refresh).await;
     world.provider.with(|model| model.switches.delay_ms = 20);
     let mut daemon = world.daemon().await;
