@@ -24,6 +24,7 @@ struct Disk {
     /// Every record that was stored, in order.
     history: Vec<GrantRecord>,
     write_error: Option<String>,
+    unerasable: Option<GrantId>,
 }
 
 impl Disk {
@@ -44,6 +45,11 @@ impl MemoryStore {
     /// Every write fails with `cause`, or none does.
     pub fn fail_writes(&self, cause: Option<&str>) {
         self.lock().write_error = cause.map(str::to_owned);
+    }
+
+    /// This grant cannot be erased, or each can.
+    pub fn fail_erasing(&self, grant: Option<&GrantId>) {
+        self.lock().unerasable = grant.cloned();
     }
 
     /// The record of `grant` as it is on the disk.
@@ -91,6 +97,12 @@ impl TokenStore for MemoryStore {
     async fn erase(&self, grant: &GrantId) -> Result<(), StoreError> {
         let mut disk = self.lock();
         disk.write(&format!("the record of {grant}"))?;
+        if disk.unerasable.as_ref() == Some(grant) {
+            return Err(StoreError::Unwritable {
+                what: format!("the record of {grant}"),
+                cause: "no space left".into(),
+            });
+        }
         disk.grants.remove(grant);
         disk.journals.remove(grant);
         Ok(())

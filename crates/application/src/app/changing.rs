@@ -33,15 +33,20 @@ impl Application {
         }
         let settings = self.inner.servers.settings(name).ok_or_else(|| AppError::NoSuchServer(name.to_string()))?;
         let mut erased = Vec::new();
-        for grant in self.inner.servers.grants_of(name) {
-            erased.extend(self.erase(&grant).await?);
-        }
-        self.forget_server(name).await?;
+        let removed = self.erase_all(name, &mut erased).await;
         drop(alone);
+        // Also where not all could be erased: what was is nobody's any more, and should not live on.
         for record in &erased {
             self.revoke(&settings, record).await;
         }
-        Ok(())
+        removed
+    }
+
+    async fn erase_all(&self, name: &ServerName, erased: &mut Vec<GrantRecord>) -> Result<(), AppError> {
+        for grant in self.inner.servers.grants_of(name) {
+            erased.extend(self.erase(&grant).await?);
+        }
+        self.forget_server(name).await
     }
 
     /// Removes one account of a server with its login. The server and its other accounts stay.

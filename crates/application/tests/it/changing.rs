@@ -67,3 +67,19 @@ async fn a_removal_that_fails_loses_no_token_and_leaves_the_login_in_use() {
     world.app.remove_server(&server().name).await.unwrap();
     assert!(world.store.on_disk(&grant()).is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_removal_that_fails_halfway_what_is_erased_is_revoked_all_the_same() {
+    let world = World::logged_in(Behaviour::default()).await;
+    let work = "linear@work".parse().unwrap();
+    world.log_in_as(&work).await;
+    world.store.fail_erasing(Some(&work));
+    let failed = world.app.remove_server(&server().name).await;
+    assert!(matches!(failed, Err(AppError::Store(_))), "{failed:?}");
+    assert_eq!(world.counters().revocations, 1);
+    assert!(world.store.on_disk(&grant()).is_none() && world.store.on_disk(&work).is_some());
+    world.store.fail_erasing(None);
+    world.app.remove_server(&server().name).await.unwrap();
+    assert_eq!(world.counters().revocations, 2);
+    assert!(world.app.servers().is_empty());
+}
