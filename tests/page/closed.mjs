@@ -52,7 +52,7 @@ async function outlivesTheftOfItsCookie(set) {
   await page.locator("#server-demo.healthy").waitFor();
   const other = createServer((request, response) => {
     other.sent = request.headers.cookie;
-    response.setHeader("content-type", "text/html").end("<title>elsewhere</title>");
+    response.setHeader("content-type", "text/html").end('<title>elsewhere</title><link rel="icon" href="data:,">');
   }).listen(0, "127.0.0.1");
   await once(other, "listening");
   const place = `http://127.0.0.1:${other.address().port}`;

@@ -279,6 +279,31 @@ async function showsRefusedLogins(set) {
   await page.locator("#server-demo .notice.error").waitFor();
 }
 
+/** What is told of a login may come in any order: its end is shown all the same. */
+async function showsEndsThatOvertake(set) {
+  await set.running.call("POST", "/api/v1/servers", { name: "demo", url: set.world.upstream });
+  const page = await set.open();
+  await set.world.switches({ fault: { kind: "error", status: 400, error: "invalid_grant" } });
+  set.seen.expectedErrors.push(/status of (400|404|502|422)/);
+  let asked = null;
+  const isAsked = new Promise((resolve) => { asked = resolve; });
+  await set.context.route("**/api/v1/servers/demo/login", async (route) => {
+    const request = route.request();
+    if (request.method() === "POST") {
+      // The daemon tells of the login before it answers who began it.
+      const answer = await route.fetch({ headers: { ...await request.allHeaders(), "sec-fetch-site": "same-origin" } });
+      await isAsked;
+      return route.fulfill({ response: answer });
+    }
+    asked();
+    while ((await set.running.server("demo")).login.pending) await new Promise((resolve) => { setTimeout(resolve, 20); });
+    return route.continue();
+  });
+  await press(page, "Log in: demo");
+  await page.locator("#server-demo .notice.error").waitFor();
+  assert.equal(await page.getByRole("region", { name: "Login under way: demo", exact: true }).count(), 0);
+}
+
 async function showsNeededScopes(set) {
   await set.logIn();
   const page = await set.open();
@@ -334,6 +359,7 @@ export const live = [
   ["a login that began elsewhere is shown, and gone on with", goesOnWithLogins],
   ["a login under way is taken back by a click, and by a command", takesLoginsBack],
   ["a login that fails says why", showsRefusedLogins],
+  ["a login that ends before its beginning is told is not shown for ever", showsEndsThatOvertake],
   ["scopes that the server demands are shown", showsNeededScopes],
   ["client set-up is copied, and has no secret", connectsClients],
 ];

@@ -4,7 +4,8 @@ import * as api from "./api.js";
 
 /** `own`, `set`, `say` and `fail` read and change what the page knows of a server. */
 export function logins({ own, set, say, fail }) {
-  const asked = new Set(); // logins whose end is being asked for
+  const latest = new Map(); // by server: the login under way, as the daemon told last
+  const settling = new Set(); // servers whose login is being asked for
 
   /** Begins a login, and shows the provider's page in a new tab. */
   async function begin(name, way) {
@@ -22,6 +23,7 @@ export function logins({ own, set, say, fail }) {
       tab.opener = null;
       tab.location.replace(url);
     }
+    settle(name); // it may have ended before it was known here
   }
 
   async function cancel(name) {
@@ -30,18 +32,28 @@ export function logins({ own, set, say, fail }) {
   }
 
   /** Takes in which login the daemon says is under way: another one than is shown, or none any more. */
-  async function told(name, { flow_id: flow }) {
-    const known = own(name).login?.flow_id ?? null;
-    if (flow === known || asked.has(flow ?? known)) return;
-    asked.add(flow ?? known);
-    try {
-      if (flow) set(name, { login: await api.pendingLogin(name) });
-      else ended(name, known, await api.loginOutcome(known));
-    } catch {
-      // It has ended meanwhile, or the daemon is gone: what is told next says more.
-    } finally {
-      asked.delete(flow ?? known);
+  function told(name, { flow_id: flow }) {
+    latest.set(name, flow);
+    settle(name);
+  }
+
+  /** Asks until what is shown is what was told last: answers and events overtake each other. */
+  async function settle(name) {
+    if (settling.has(name)) return;
+    settling.add(name);
+    for (let before = null; ;) {
+      const [flow, known] = [latest.get(name) ?? null, own(name).login?.flow_id ?? null];
+      const apart = `${flow} ${known}`;
+      if (flow === known || apart === before) break; // the same as before: what is told next says more
+      before = apart;
+      try {
+        if (flow) set(name, { login: await api.pendingLogin(name) });
+        else ended(name, known, await api.loginOutcome(known));
+      } catch {
+        // It has ended meanwhile, or the daemon is gone.
+      }
     }
+    settling.delete(name);
   }
 
   function ended(name, flow, { state, message, scopes_not_granted: missing }) {
